@@ -1,0 +1,1 @@
+"""Checkpoints on the source host: capture, rotation, verification, watching."""

@@ -1,0 +1,1 @@
+"""Where replicas go: one interface, an adapter per kind of destination."""

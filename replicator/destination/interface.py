@@ -1,0 +1,202 @@
+"""What a destination can do: the contract that every adapter keeps, and nothing of how it does it.
+
+A destination is a tree of folders and files below a base folder. All paths here are relative to that base,
+without `..`. Names that come back from it are untrusted: adapters drop none and change none; whoever uses
+them checks them.
+
+Rules that hold for every method of every adapter:
+
+- Errors are `DestinationError` and its subclasses only; third-party errors are translated inside the adapter.
+  Trouble with *local* files is `SourceError` when reading them and `TargetError` when writing them.
+- Every wait is bounded by the destination's `timeout`.
+- Every change may be repeated: a caller that lost the connection before the answer came does the same again
+  and gets the same end state. (This is what makes a retrying wrapper possible.)
+- A destination object belongs to one thread at a time. `close` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path, PurePosixPath
+    from types import TracebackType
+    from typing import Self
+
+
+class EntryKind(Enum):
+    """What a name at a destination is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    SYMLINK = "symlink"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a folder, links not followed. `modified_seconds` is seconds since the epoch."""
+
+    name: str
+    kind: EntryKind
+    size_bytes: int
+    modified_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the destination offers beyond plain files; asked once for each connection."""
+
+    hard_link: bool
+    server_copy: bool
+    fsync: bool
+    free_space: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A file at the destination whose first `size_bytes` bytes are those of the file to be uploaded."""
+
+    path: PurePosixPath
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One local file to be stored: its first `size_bytes` bytes become `target`.
+
+    With a `prefix` the destination copies those bytes on its own side (needs `server_copy`) and only the rest
+    is sent.
+    """
+
+    source: Path
+    target: PurePosixPath
+    size_bytes: int
+    prefix: Prefix | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A second name, `target`, for the existing file `source`; both at the destination."""
+
+    source: PurePosixPath
+    target: PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes `offset` to `size_bytes` of `source` are written to the local file `target` at the same place.
+
+    `target` must exist with at least `offset` bytes when `offset` is above 0; those bytes are read back so
+    that the digest covers the whole file. It ends up exactly `size_bytes` long.
+    """
+
+    source: PurePosixPath
+    target: Path
+    size_bytes: int
+    offset: int = 0
+
+
+class TransferObserver(Protocol):
+    """Is told how a bulk transfer goes, on the thread that transfers."""
+
+    def bytes_moved(self, count: int) -> None:
+        """`count` more bytes crossed the wire (for a directory: were copied)."""
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
+        """`target` is complete, durable and under its final name; lower-case hex digest of all of it."""
+
+    def stop_requested(self) -> bool:
+        """Whether to begin no further file and raise `InterruptedTransferError`."""
+
+
+class Destination(Protocol):
+    """A place for replicas."""
+
+    @property
+    def label(self) -> str:
+        """How messages name it: its URL without secrets."""
+
+    def capabilities(self) -> Capabilities:
+        """What it offers."""
+
+    def list_folder(self, folder: PurePosixPath) -> list[Entry]:
+        """All names in `folder`, unordered, `.` and `..` left out.
+
+        Raises `NotFoundError` if there is no such folder.
+        """
+
+    def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
+        """All of a small file; links are followed.
+
+        Raises `NotFoundError`, and `ProtocolError` if it is larger than `limit_bytes`.
+        """
+
+    def read_link(self, path: PurePosixPath) -> str:
+        """Where the symbolic link points, as it is written in it. Raises `NotFoundError` if it is no link."""
+
+    def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
+        """Store a small file durably; an existing one is replaced by an atomic rename."""
+
+    def make_folder(self, folder: PurePosixPath) -> None:
+        """Create `folder` and its parents; those that exist are left as they are."""
+
+    def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
+        """Store local files as real copies, several in flight.
+
+        Each is written to `NAME.part` beside its target, checked (every acknowledgement, closing included,
+        and the final size), synced where `fsync` is offered, and renamed. An existing target is replaced.
+        What was reported by `file_done` stays whatever happens to the others.
+
+        Raises `SourceChangedError` if a local file is shorter than its `size_bytes`, `NoSpaceError`,
+        `MissingCapabilityError` for a prefix without `server_copy`, `InterruptedTransferError`.
+        """
+
+    def link(self, links: Sequence[Link]) -> None:
+        """Make hard links, several in flight; an existing target is replaced.
+
+        Raises `NotFoundError` if a source is missing, `MissingCapabilityError` without `hard_link`.
+        """
+
+    def copy(self, links: Sequence[Link]) -> None:
+        """As `link`, but as real copies made by the destination itself.
+
+        Written to `NAME.part`, synced and renamed as in `upload`. Raises `NotFoundError`, `NoSpaceError`,
+        `MissingCapabilityError` without `server_copy`.
+        """
+
+    def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
+        """Fetch files, several requests in flight; each local file is synced before `file_done`.
+
+        Raises `NotFoundError`; `ProtocolError` if a file is shorter than its `size_bytes`; `TargetError`.
+        """
+
+    def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Give a file or folder another name; an existing file is replaced atomically, a folder is not.
+
+        `source` missing and `target` there means that it is done already. Raises `NotFoundError`.
+        """
+
+    def point_link(self, link: PurePosixPath, target: str) -> None:
+        """Make `link` a symbolic link with the text `target`, by an atomic rename over what was there."""
+
+    def remove_tree(self, path: PurePosixPath) -> None:
+        """Remove a file, a link (never its target) or a folder and all in it; a missing one is fine."""
+
+    def free_bytes(self) -> int | None:
+        """Space that this account may still use, or None where the server does not tell."""
+
+    def close(self) -> None:
+        """Give up the connection; calls under way fail. May be called twice, and from any thread."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,1 @@
+"""What lies at a destination: catalog, publish, retention, restore."""

@@ -1,0 +1,1 @@
+"""The running service: schedule, workers, status, logs."""
