@@ -92,10 +92,13 @@ class Download:
 
     `target` must exist with at least `offset` bytes when `offset` is above 0; those bytes are read back so
     that the digest covers the whole file. It ends up exactly `size_bytes` long.
+
+    Without a `target` the bytes are only read for their digest and stored nowhere; `file_done` then reports
+    the `source`.
     """
 
     source: PurePosixPath
-    target: Path
+    target: Path | None
     size_bytes: int
     offset: int = 0
 

@@ -1,0 +1,158 @@
+"""From a configuration to running parts: the only place that names concrete destinations."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from replicator.checkpoint.capture import Capture
+from replicator.checkpoint.rotation import CheckpointRoot
+from replicator.checkpoint.verification import check_nothing, check_structure, check_with_engine
+from replicator.config import Verification
+from replicator.destination.directory import DirectoryDestination
+from replicator.destination.rate_limit import RateLimiter
+from replicator.destination.retrying import RetryingDestination
+from replicator.destination.sftp import SftpDestination
+from replicator.destination.sftp_login import SftpSettings
+from replicator.locator import DirectoryUrl
+from replicator.replica.retention import KeepPolicy
+from replicator.service.database_loop import DatabaseLoop
+from replicator.service.destination_worker import DestinationWorker
+from replicator.service.service import Service
+from replicator.service.transfer import Transfer, TransferSettings
+from replicator.units import format_duration
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from replicator.checkpoint.verification import CopyCheck
+    from replicator.config import Config, DestinationConfig
+    from replicator.destination.interface import Destination
+    from replicator.errors import DestinationError
+    from replicator.locator import DestinationUrl
+    from replicator.progress import ProgressDisplay
+    from replicator.replica.publish import PublishStep
+
+_log = structlog.get_logger()
+
+COPY_CHECKS: Mapping[Verification, CopyCheck] = {
+    Verification.OFF: check_nothing,
+    Verification.STRUCTURE: check_structure,
+    Verification.ENGINE: check_with_engine,
+}
+
+
+def build_service(  # noqa: PLR0913 - each is a part of its own that the caller owns
+    config: Config,
+    config_path: Path,
+    *,
+    stop: threading.Event,
+    display: ProgressDisplay,
+    take_over: bool = False,
+    on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
+) -> Service:
+    """Put the whole service together; nothing is opened or contacted yet.
+
+    `on_step` is told the database, the destination and the step of every publish.
+    """
+    roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
+    take_over_command = f"replicator run -c {shlex.quote(str(config_path))} --once --take-over"
+    workers = []
+    for destination in config.destinations:
+        settings = TransferSettings(
+            destination_name=destination.name,
+            keep=KeepPolicy(**destination.keep.model_dump()),
+            reupload=destination.allow_full_upload,
+            take_over=take_over,
+            take_over_command=take_over_command,
+        )
+        transfers = {
+            database.name: Transfer(
+                database,
+                roots[database.name],
+                settings,
+                on_step=_step_reporter(on_step, database.name, destination.name),
+            )
+            for database in config.databases
+            if destination in config.destinations_of(database)
+        }
+        if transfers:
+            connection = retrying_destination(destination, stop=stop)
+            workers.append(DestinationWorker(destination.name, connection, transfers, stop=stop, display=display))
+
+    def tell_workers(database: str) -> None:
+        for worker in workers:
+            worker.submit(database)
+
+    loops = [
+        DatabaseLoop(
+            database,
+            roots[database.name],
+            Capture(database.path, roots[database.name], COPY_CHECKS[database.verification]),
+            stop=stop,
+            on_checkpoint=tell_workers,
+        )
+        for database in config.databases
+    ]
+    return Service(list(roots.values()), loops, workers, stop=stop)
+
+
+def retrying_destination(config: DestinationConfig, *, stop: threading.Event) -> Destination:
+    """Return the configured destination, which connects when it is first used and tries again what may heal."""
+    limit = config.limit_bytes_per_second
+    limiter = RateLimiter(limit) if limit else None
+
+    def log_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
+        _log.warning(
+            "destination.retry",
+            destination=config.name,
+            error=error,
+            attempt=attempt,
+            next_try_in=format_duration(wait_seconds),
+        )
+
+    return RetryingDestination(
+        lambda: connect(config.url, config=config, limiter=limiter),
+        label=str(config.url),
+        stop=stop,
+        on_retry=log_retry,
+    )
+
+
+def connect(
+    url: DestinationUrl,
+    *,
+    config: DestinationConfig | None = None,
+    limiter: RateLimiter | None = None,
+    identity_file: Path | None = None,
+    known_hosts: Path | None = None,
+) -> Destination:
+    """Open the destination behind a URL, once. What `config` says of keys goes before the other arguments.
+
+    Raises `DestinationError`.
+    """
+    if isinstance(url, DirectoryUrl):
+        return DirectoryDestination(url.base, label=str(url), limiter=limiter)
+    settings = SftpSettings(
+        host=url.host,
+        port=url.port,
+        user=url.user,
+        base=url.base,
+        label=str(url),
+        identity_file=config.identity_file if config else identity_file,
+        known_hosts=config.known_hosts if config else known_hosts,
+    )
+    if config:
+        settings = replace(settings, timeout_seconds=config.timeout_seconds)
+    return SftpDestination.connect(settings, limiter)
+
+
+def _step_reporter(
+    on_step: Callable[[str, str, PublishStep], None], database: str, destination: str
+) -> Callable[[PublishStep], None]:
+    return lambda step: on_step(database, destination, step)

@@ -1,0 +1,295 @@
+"""Pin and cut: a checkpoint of a live database, made of nothing but its files, read in the right order.
+
+The steps and the reasons for their order are in docs/architecture.md. In short: every file that might be needed
+is pinned, the MANIFEST says what the state is, pinning is done once more, and whatever could have slipped
+through between the two is detected and leads to another try. No RocksDB code runs here, and the database
+directory is only listed, read and linked from.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from replicator.checkpoint.database_folder import DatabaseFolder, OptionsCopy
+from replicator.checkpoint.manifest_file import ManifestFile
+from replicator.checkpoint.rotation import sync_folder
+from replicator.checkpoint.staging import (
+    CopyStaging,
+    CrossDeviceError,
+    FileKey,
+    LinkStaging,
+    TableStaging,
+    copy_bytes,
+)
+from replicator.checkpoint.verification import CopyCheck, check_structure
+from replicator.checkpoint.wal_files import WalFile, WalPins
+from replicator.errors import CheckpointError, SourceChangedError, UnsupportedFormatError
+from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicator.checkpoint.rotation import CheckpointRoot
+    from replicator.rocksdb.manifest import ManifestVersion
+
+#: Retries converge, because what is pinned stays pinned; a primary that outruns this many is in trouble itself.
+_MAX_TRIES = 30
+_FIRST_WAIT_SECONDS = 0.002
+_LONGEST_WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What one capture did. `captured_at_seconds` (epoch) is when the WAL sizes were taken: its point in time."""
+
+    captured_at_seconds: float
+    live_files: int
+    new_files: int
+    copied_bytes: int
+    wal_bytes: int
+    tries: int
+    duration_seconds: float
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One consistent state: the files of `version`, and each WAL up to the size taken."""
+
+    manifest: ManifestFile
+    version: ManifestVersion
+    wals: tuple[tuple[WalFile, int], ...]
+    taken_at_seconds: float
+
+
+class Capture:
+    """Makes checkpoints of one database in one checkpoint root; keeps what makes the next one cheap.
+
+    Not safe for use by several threads, or by several processes on one root (see `service.lock`).
+    """
+
+    def __init__(self, database: Path, root: CheckpointRoot, check: CopyCheck = check_structure) -> None:
+        self._check = check
+        self._database = DatabaseFolder(database)
+        self._root = root
+        self._staging: TableStaging = LinkStaging(database, root.staging)
+        self._staging_identity: bytes | None = None
+        self._manifest: ManifestFile | None = None
+        self._wals = WalPins()
+
+    @property
+    def copies_files(self) -> bool:
+        """Whether the checkpoint root turned out to be on another filesystem, so that files are copied."""
+        return isinstance(self._staging, CopyStaging)
+
+    def make(self) -> Captured:
+        """Make a checkpoint and rotate: afterwards it is `checkpoint_current`.
+
+        Raises `CheckpointError` if the primary moved on at every try (the message says how), or if the checkpoint
+        cannot be written; `SourceError`, `UnsupportedFormatError`, `CorruptFileError` as the database is found.
+        """
+        started = time.monotonic()
+        tries: list[str] = []
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(SourceChangedError),
+            stop=tenacity.stop_after_attempt(_MAX_TRIES),
+            wait=tenacity.wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+            before_sleep=lambda state: tries.append(str(state.outcome.exception()) if state.outcome else ""),
+            reraise=True,
+        )
+        try:
+            return retrying(lambda: self._try(started, len(tries) + 1))
+        except SourceChangedError as error:
+            reasons = "; ".join(dict.fromkeys([*tries, str(error)]))
+            raise CheckpointError(
+                f"no checkpoint of {self._database.path}:"
+                f" the primary moved on at each of {_MAX_TRIES} tries: {reasons}",
+                hint="it is tried again at the next interval; a slow disk or a starved CPU makes this more likely",
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"no checkpoint of {self._database.path} in {self._root.path}: {error}"
+            ) from error
+        finally:
+            self._staging.close()
+
+    def close(self) -> None:
+        """Let go of the files of the database that are held open."""
+        self._wals.release()
+        if self._manifest:
+            self._manifest.close()
+            self._manifest = None
+
+    def _try(self, started: float, tries: int) -> Captured:
+        identity = self._database.identity()
+        self._open_staging(identity)
+        options = self._database.newest_options()
+        _refuse_direct_blobs(options)
+        cut = self._cut(self._database.wal_folder(options.options if options else None))
+        _refuse_foreign_folders(cut.version)
+        settled = self._staging.settle(_live_sizes(cut.version))
+        wal_bytes, last_sequence = self._write_wals(cut)
+        self._write_small_files(cut, options, identity)
+        if self._database.identity() != identity:
+            raise SourceChangedError("the database was replaced by another one")
+        sync_folder(self._root.staging)
+        self._check(self._root.staging, settled.new_names)
+        self._root.rotate()
+        self._recycle_staging(cut.version)
+        return Captured(
+            captured_at_seconds=cut.taken_at_seconds,
+            live_files=len(cut.version.tables) + len(cut.version.blobs),
+            new_files=len(settled.new_names),
+            copied_bytes=settled.copied_bytes,
+            wal_bytes=wal_bytes,
+            tries=tries,
+            duration_seconds=time.monotonic() - started,
+            last_sequence=last_sequence,
+        )
+
+    def _open_staging(self, identity: bytes) -> None:
+        """Files staged from one database are worth nothing for another one in its place."""
+        if identity != self._staging_identity or not identity:
+            self._staging.close()
+            self._root.discard_staging()
+            self._wals.release()
+            self._staging_identity = identity
+        self._staging.open()
+
+    def _cut(self, wal_folder: Path) -> _Cut:
+        """Find one consistent state with all its files pinned. Raises `SourceChangedError` to be tried again."""
+        manifest = self._follow_manifest()
+        self._pin(wal_folder)
+        newest_wal_seen = self._wals.newest_number()
+        manifest.read_on()
+        version = manifest.state.snapshot()
+        self._pin(wal_folder)
+        wals = self._wals.needed(version.lowest_needed_wal)
+        taken_at_seconds = time.time()
+        # Newest first: RocksDB creates the next log before it writes out the last buffer of the one before.
+        # If the newer one had bytes when its size was taken, the older one was complete by then.
+        sizes = {wal.number: wal.size_bytes() for wal in reversed(wals)}
+        manifest.read_on()
+        self._check_nothing_slipped_through(manifest, version, newest_wal_seen)
+        missing = [
+            number for number in version.wals if number >= version.lowest_needed_wal and number not in sizes
+        ]
+        if missing:
+            raise SourceChangedError(f"write-ahead log {missing[0]:06d}.log went away before it could be pinned")
+        return _Cut(manifest, version, tuple((wal, sizes[wal.number]) for wal in wals), taken_at_seconds)
+
+    def _pin(self, wal_folder: Path) -> None:
+        listed = list(self._database.list_files(self._database.path))
+        own = wal_folder == self._database.path
+        self._wals.pin(wal_folder, listed if own else self._database.list_files(wal_folder))
+        try:
+            self._staging.pin(listed)
+        except CrossDeviceError:
+            self._root.discard_staging()
+            self._staging = CopyStaging(self._database.path, self._root.staging, self._root.current)
+            self._staging.open()
+            self._staging.pin(listed)
+
+    def _follow_manifest(self) -> ManifestFile:
+        path = self._database.path / self._database.manifest_name()
+        if self._manifest is None or self._manifest.path != path or not self._manifest.is_same_file():
+            if self._manifest:
+                self._manifest.close()
+                self._manifest = None
+            self._manifest = ManifestFile(path)
+        return self._manifest
+
+    def _check_nothing_slipped_through(
+        self, manifest: ManifestFile, version: ManifestVersion, newest_wal_seen: int
+    ) -> None:
+        """Compare the cut with what the MANIFEST says now that the WAL sizes are taken."""
+        if self._database.manifest_name() != manifest.path.name or not manifest.is_same_file():
+            raise SourceChangedError("the primary began a new MANIFEST")
+        # Numbers only rise: a log that nobody saw, because it was created after the first pinning and deleted
+        # before the second, has a number above the newest one seen and below what may be deleted by now.
+        state = manifest.state
+        if state.wals_deletable_below > newest_wal_seen + 1:
+            raise SourceChangedError("a write-ahead log may have come and gone unseen")
+        # The logs hold writes that came after such an event, but not the event itself.
+        if state.discontinuities != version.discontinuities:
+            raise SourceChangedError("a column family was created or dropped, or files were ingested")
+
+    def _write_wals(self, cut: _Cut) -> tuple[int, int]:
+        """Copy the logs into staging, each cut to whole records; return the bytes and the last sequence number."""
+        total_bytes = 0
+        last_sequence = cut.version.last_sequence
+        for wal, size_bytes in cut.wals:
+            whole_bytes = wal.whole_records_bytes(size_bytes)
+            target = self._root.staging / wal.name
+            target.unlink(missing_ok=True)
+            wal.copy(target, whole_bytes)
+            total_bytes += whole_bytes
+            last_sequence = max(last_sequence, wal.last_sequence or 0)
+        self._check_not_recycled(cut)
+        return total_bytes, last_sequence
+
+    def _check_not_recycled(self, cut: _Cut) -> None:
+        """With `recycle_log_file_num` a log is renamed, then overwritten: the copy may hold some of both."""
+        for wal, _ in cut.wals:
+            if wal.was_renamed():
+                raise SourceChangedError(f"{wal.name} was recycled while it was copied")
+
+    def _write_small_files(self, cut: _Cut, options: OptionsCopy | None, identity: bytes) -> None:
+        staging = self._root.staging
+        copy_bytes(cut.manifest.descriptor, staging / cut.manifest.path.name, cut.version.cut_offset)
+        if options:
+            _write_durably(staging / options.name, options.content)
+        if identity:
+            _write_durably(staging / IDENTITY_NAME, identity)
+        current = staging / CURRENT_NAME
+        _write_durably(current, f"{cut.manifest.path.name}\n".encode())
+        os.utime(current, (cut.taken_at_seconds, cut.taken_at_seconds))
+
+    def _recycle_staging(self, version: ManifestVersion) -> None:
+        """Keep of the retired checkpoint what is live: the next capture then links only what is new."""
+        if self._root.staging.exists():
+            self._staging.open()
+            self._staging.trim(_live_sizes(version).keys())
+        self._wals.release(version.lowest_needed_wal)
+
+
+def _live_sizes(version: ManifestVersion) -> dict[FileKey, int]:
+    sizes: dict[FileKey, int] = {
+        (FileKind.TABLE, number): table.size_bytes for number, table in version.tables.items()
+    }
+    sizes.update({(FileKind.BLOB, number): blob.size_bytes for number, blob in version.blobs.items()})
+    return sizes
+
+
+def _refuse_direct_blobs(options: OptionsCopy | None) -> None:
+    if options and options.options.writes_blobs_directly:
+        raise UnsupportedFormatError(
+            "the database has enable_blob_direct_write on: its logs point into blob files that no MANIFEST lists",
+            hint="set enable_blob_direct_write = false in the application",
+        )
+
+
+def _refuse_foreign_folders(version: ManifestVersion) -> None:
+    """OPTIONS files do not record db_paths; the MANIFEST says of each file which folder it is in."""
+    for table in version.tables.values():
+        if table.path_id:
+            raise UnsupportedFormatError(
+                "the database spreads its files over several folders (db_paths or cf_paths):"
+                f" {table.number:06d}.sst lies in another one",
+                hint="this is not supported: give the application a single database folder",
+            )
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,178 @@
+"""A live database as it lies on disk: what is listed and read of it. Nothing here writes or opens it with RocksDB.
+
+Which files make up one consistent state is decided elsewhere (`capture`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from replicator.errors import CorruptFileError, SourceChangedError, SourceError, UnsupportedFormatError
+from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, FileName, parse_file_name
+from replicator.rocksdb.options_file import OptionsFile, parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Bytes read at once; every reader of a log gets further with this much.
+_CHUNK_BYTES = 1 << 20
+
+
+class LogReader(Protocol):
+    """What takes the bytes of a growing log: see `replicator.rocksdb.record_log`."""
+
+    @property
+    def next_offset(self) -> int:
+        """Where the next bytes to be fed begin."""
+
+    def feed(self, data: bytes) -> object:
+        """Take the bytes at `next_offset`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One name in the database directory, with the inode behind it."""
+
+    name: FileName
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsCopy:
+    """The newest OPTIONS file that parses: its name, its bytes, what they say."""
+
+    name: str
+    content: bytes
+    options: OptionsFile
+
+
+class DatabaseFolder:
+    """Read-only view of a database directory, and of the folder in which it keeps its write-ahead logs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def list_files(self, folder: Path) -> Iterator[ListedFile]:
+        """Yield the files in `folder` (the directory itself or its WAL folder) that RocksDB's state is made of.
+
+        Raises `SourceError` if the folder cannot be read.
+        """
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if name := parse_file_name(entry.name):
+                        yield ListedFile(name, entry.inode())
+        except OSError as error:
+            raise SourceError(
+                f"cannot list {folder}: {error.strerror}",
+                hint="run as the application's user, or grant it read access to the folder",
+            ) from error
+
+    def manifest_name(self) -> str:
+        """Name of the MANIFEST that CURRENT points to.
+
+        Raises `SourceError` if there is no database here, `CorruptFileError` if CURRENT is garbled.
+        """
+        path = self.path / CURRENT_NAME
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"no RocksDB database at {self.path}: it has no file CURRENT",
+                hint="name the directory that holds CURRENT and the *.sst files",
+            ) from error
+        except OSError as error:
+            raise SourceError(
+                f"cannot read {path}: {error.strerror}",
+                hint="run as the application's user, or grant it read access to the database",
+            ) from error
+        text = content.decode("utf-8", "replace")
+        name = parse_file_name(text.removesuffix("\n"))
+        if name is None or name.kind is not FileKind.MANIFEST:
+            raise CorruptFileError(f"{path} does not name a MANIFEST: {text[:80]!r}")
+        return name.name
+
+    def newest_options(self) -> OptionsCopy | None:
+        """Read the newest OPTIONS file that parses; None if there is none.
+
+        RocksDB writes OPTIONS under a temporary name and renames it, so a file that does not parse is damaged,
+        not unfinished; an older one is then the better choice.
+        """
+        numbered = [listed.name for listed in self.list_files(self.path) if listed.name.kind is FileKind.OPTIONS]
+        for name in sorted(numbered, key=lambda name: name.number or 0, reverse=True):
+            try:
+                content = (self.path / name.name).read_bytes()
+                return OptionsCopy(name.name, content, parse_options(content.decode()))
+            except (FileNotFoundError, UnicodeDecodeError, CorruptFileError):
+                continue
+            except OSError as error:
+                raise SourceError(f"cannot read {self.path / name.name}: {error.strerror}") from error
+        return None
+
+    def identity(self) -> bytes:
+        """Content of IDENTITY; empty if the file is missing."""
+        try:
+            return (self.path / IDENTITY_NAME).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path / IDENTITY_NAME}: {error.strerror}") from error
+
+    def wal_folder(self, options: OptionsFile | None) -> Path:
+        """Where the write-ahead logs lie.
+
+        OPTIONS records the path as the application sees it. One that runs in a container may see another than
+        we do: if the recorded path is missing but logs lie in the database directory, that is the place.
+
+        Raises `UnsupportedFormatError` if the logs cannot be found.
+        """
+        recorded = options.wal_dir if options else ""
+        if not recorded or recorded.rstrip("/") == str(self.path):
+            return self.path
+        folder = Path(recorded)
+        if not folder.is_absolute():
+            raise UnsupportedFormatError(
+                f"{self.path} keeps its write-ahead logs in the relative folder {recorded!r}",
+                hint="give the application an absolute wal_dir",
+            )
+        if folder.is_dir():
+            return folder
+        if any(listed.name.kind is FileKind.WAL for listed in self.list_files(self.path)):
+            return self.path
+        raise UnsupportedFormatError(
+            f"{self.path} keeps its write-ahead logs in {recorded}, which does not exist here",
+            hint="make that folder visible under the same path (a bind mount, for a container)",
+        )
+
+
+def open_for_reading(path: Path) -> int:
+    """Open a file of the live database.
+
+    Raises `SourceChangedError` if it has gone, `SourceError` for any other trouble.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SourceChangedError(f"{path.name} went away while it was being read") from error
+    except OSError as error:
+        raise SourceError(
+            f"cannot read {path}: {error.strerror}",
+            hint="run as the application's user, or grant it read access to the database",
+        ) from error
+
+
+def feed_file(reader: LogReader, descriptor: int, size_bytes: int) -> None:
+    """Feed the reader what it has not seen of the first `size_bytes` bytes of an open file."""
+    fed_to = -1
+    while fed_to < size_bytes:
+        position = reader.next_offset
+        data = os.pread(descriptor, min(_CHUNK_BYTES, size_bytes - position), position)
+        if not data:
+            break
+        reader.feed(data)
+        fed_to = position + len(data)
+        if reader.next_offset == position:
+            break

@@ -1,0 +1,97 @@
+"""A transfer's own hard links of the current checkpoint: a rotation in the middle of the transfer is harmless."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from replicator.checkpoint.inspection import Checkpoint, inspect_checkpoint
+from replicator.errors import CheckpointError, SourceChangedError
+from replicator.rocksdb.filenames import parse_file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from replicator.checkpoint.rotation import CheckpointRoot
+
+_PREFIX = "transfer-"
+#: Each try loses only to a rotation within the few milliseconds that linking takes.
+_MAX_TRIES = 10
+
+
+@contextlib.contextmanager
+def pinned_checkpoint(root: CheckpointRoot, holder: str) -> Iterator[Checkpoint]:
+    """Hold the current checkpoint for the length of a `with` block, in the folder `transfer-<holder>`.
+
+    Raises `CheckpointError` if there is no complete checkpoint.
+    """
+    folder = root.path / f"{_PREFIX}{holder}"
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(SourceChangedError),
+        stop=tenacity.stop_after_attempt(_MAX_TRIES),
+        wait=tenacity.wait_random(0, 0.05),
+        reraise=True,
+    )
+    try:
+        retrying(lambda: _link_all(root, folder))
+        checkpoint = inspect_checkpoint(folder)
+    except SourceChangedError as error:
+        raise CheckpointError(f"{root.current} was replaced at each of {_MAX_TRIES} looks at it") from error
+    except BaseException:
+        _discard(folder)
+        raise
+    try:
+        yield checkpoint
+    finally:
+        _discard(folder)
+
+
+def discard_pinned(root: CheckpointRoot) -> None:
+    """Remove what transfers of a process that was killed left behind."""
+    for folder in root.path.glob(f"{_PREFIX}*"):
+        _discard(folder)
+
+
+def _link_all(root: CheckpointRoot, folder: Path) -> None:
+    _discard(folder)
+    try:
+        source = os.open(root.current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint in {root.path} yet") from error
+    try:
+        folder.mkdir(mode=0o700)
+        target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in os.listdir(source):  # noqa: PTH208 - of a descriptor, which a rename leaves valid
+                if parse_file_name(name):
+                    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        finally:
+            os.close(target)
+        if not _still_kept(root, source):
+            raise SourceChangedError(f"{root.current} was replaced twice while it was being read")
+    except FileNotFoundError as error:
+        raise SourceChangedError(f"{root.current} was replaced while it was being read") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot make hard links in {folder}: {error.strerror}") from error
+    finally:
+        os.close(source)
+
+
+def _still_kept(root: CheckpointRoot, descriptor: int) -> bool:
+    """Whether the open folder is the current or the previous checkpoint; beyond that it may have been changed."""
+    opened = os.fstat(descriptor)
+    for path in (root.current, root.previous):
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(opened, path.stat()):
+                return True
+    return False
+
+
+def _discard(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

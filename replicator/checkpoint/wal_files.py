@@ -1,0 +1,115 @@
+"""Holding on to the primary's write-ahead logs by open descriptors, and copying a whole number of records of them.
+
+An open descriptor outlives the name: the primary may delete a log, the bytes stay readable. Which logs belong to
+a checkpoint, and up to where, is decided elsewhere (`capture`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from replicator.checkpoint.database_folder import feed_file, open_for_reading
+from replicator.checkpoint.staging import copy_bytes
+from replicator.errors import CorruptFileError, SourceChangedError
+from replicator.rocksdb.filenames import FileKind
+from replicator.rocksdb.record_log import Tail
+from replicator.rocksdb.wal import WalReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from replicator.checkpoint.database_folder import ListedFile
+
+
+class WalFile:
+    """One open log, checked up to where its last whole record ends. What was checked is not read again."""
+
+    def __init__(self, folder: Path, number: int, name: str) -> None:
+        self.number = number
+        self.name = name
+        self._path = folder / name
+        self._descriptor = open_for_reading(self._path)
+        self.inode = os.fstat(self._descriptor).st_ino
+        self._reader = WalReader(number)
+
+    @property
+    def last_sequence(self) -> int | None:
+        """Sequence number of the last write in the records checked so far."""
+        return self._reader.last_sequence
+
+    def size_bytes(self) -> int:
+        """Size at this instant."""
+        return os.fstat(self._descriptor).st_size
+
+    def whole_records_bytes(self, size_bytes: int) -> int:
+        """Check every record below `size_bytes` and return where the last whole one ends.
+
+        Raises `CorruptFileError` if whole records follow a garbled one.
+        """
+        feed_file(self._reader, self._descriptor, size_bytes)
+        if self._reader.tail() is Tail.DAMAGED:
+            raise CorruptFileError(
+                f"{self._path}: a record at byte {self._reader.end_offset} is damaged, whole ones follow it",
+                hint="the primary's own log is damaged: check its disk before it is started again",
+            )
+        return self._reader.end_offset
+
+    def was_renamed(self) -> bool:
+        """Whether the log lives on under another name: archived, or about to be overwritten by a newer log.
+
+        Source: RocksDB `FileSystem::ReuseWritableFile`, which renames first and writes then.
+        """
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return os.fstat(self._descriptor).st_nlink > 0
+        return found.st_ino != self.inode
+
+    def copy(self, target: Path, size_bytes: int) -> None:
+        """Write the first `size_bytes` bytes to the new file `target`, durably."""
+        copy_bytes(self._descriptor, target, size_bytes)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class WalPins:
+    """All logs that were seen and may still be needed, by number."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, WalFile] = {}
+
+    def pin(self, folder: Path, listed: Iterable[ListedFile]) -> None:
+        """Open the logs among `listed` that are not open yet; those that are gone already are skipped."""
+        for file in listed:
+            number = file.name.number
+            if file.name.kind is not FileKind.WAL or number is None:
+                continue
+            known = self._files.get(number)
+            if known and known.inode == file.inode:
+                continue
+            if known:
+                self._files.pop(number).close()
+            try:
+                self._files[number] = WalFile(folder, number, file.name.name)
+            except SourceChangedError:
+                continue
+
+    def newest_number(self) -> int:
+        """Return the highest number seen, or 0."""
+        return max(self._files, default=0)
+
+    def needed(self, lowest_number: int) -> list[WalFile]:
+        """Return the logs from `lowest_number` on, oldest first."""
+        return [self._files[number] for number in sorted(self._files) if number >= lowest_number]
+
+    def release(self, below_number: int | None = None) -> None:
+        """Let go of the logs below a number, or of all."""
+        for number in list(self._files):
+            if below_number is None or number < below_number:
+                self._files.pop(number).close()

@@ -1,0 +1,60 @@
+"""Noticing new checkpoints in a checkpoint root, whoever makes them.
+
+watchdog tells at once; a periodic look (the caller's, through `wait`) makes sure that a lost event costs at most
+that period. What the folder contains is not judged here.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from replicator.checkpoint.rotation import CURRENT
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class CheckpointWatcher(FileSystemEventHandler):
+    """Waits for `checkpoint_current` in a root to be replaced.
+
+    The root itself is watched: a checkpoint arrives by a rename, of which its own folder sees nothing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._current = root / CURRENT
+        self._changed = threading.Event()
+        self._observer = Observer()
+        self._observer.name = f"watch {root}"
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """See watchdog: called on the observer's thread for every event."""
+        names = (event.src_path, event.dest_path)
+        if any(Path(str(name)) == self._current for name in names if name):
+            self._changed.set()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for an event, at most this long; True if there was one. Several since the last call count once."""
+        happened = self._changed.wait(timeout_seconds)
+        self._changed.clear()
+        return happened
+
+    def wake(self) -> None:
+        """Make `wait` return at once, from any thread."""
+        self._changed.set()
+
+    def __enter__(self) -> Self:
+        self._observer.schedule(self, str(self._root), recursive=False)
+        self._observer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._observer.stop()
+        self._observer.join()

@@ -1,0 +1,35 @@
+"""The configuration file: its shape, its values, its checks.
+
+`load_config` is the way in. What the values lead to is decided elsewhere (`bootstrap`).
+"""
+
+from __future__ import annotations
+
+from replicator.config.load import load_config
+from replicator.config.model import (
+    Config,
+    DatabaseConfig,
+    DestinationConfig,
+    KeepConfig,
+    LogFormat,
+    LogLevel,
+    Producer,
+    ServiceConfig,
+    Verification,
+)
+from replicator.config.values import FreeSpaceFloor, ListenAddress
+
+__all__ = [
+    "Config",
+    "DatabaseConfig",
+    "DestinationConfig",
+    "FreeSpaceFloor",
+    "KeepConfig",
+    "ListenAddress",
+    "LogFormat",
+    "LogLevel",
+    "Producer",
+    "ServiceConfig",
+    "Verification",
+    "load_config",
+]

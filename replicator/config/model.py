@@ -1,0 +1,159 @@
+"""The configuration's values, with the names, defaults and units that the program uses.
+
+pydantic checks the shape: which keys there are, of what type, in what range. The alias of a field is its key
+in the file. What depends on more than one key is checked in `checks`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from replicator.config.values import (
+    FreeSpaceFloor,
+    ListenAddress,
+    to_absolute_path,
+    to_free_space_floor,
+    to_key_path,
+    to_listen_address_or_off,
+    to_name,
+    to_positive_rate,
+    to_positive_seconds,
+    to_seconds_or_off,
+    to_url,
+)
+from replicator.errors import ConfigError
+from replicator.locator import DestinationUrl
+
+_Name = Annotated[str, BeforeValidator(to_name)]
+_AbsolutePath = Annotated[Path, BeforeValidator(to_absolute_path)]
+_KeyPath = Annotated[Path, BeforeValidator(to_key_path)]
+_Seconds = Annotated[float, BeforeValidator(to_positive_seconds)]
+_SecondsOrOff = Annotated[float | None, BeforeValidator(to_seconds_or_off)]
+_Rate = Annotated[int, BeforeValidator(to_positive_rate)]
+_FreeSpace = Annotated[FreeSpaceFloor, BeforeValidator(to_free_space_floor)]
+_Listen = Annotated[ListenAddress | None, BeforeValidator(to_listen_address_or_off)]
+_Url = Annotated[DestinationUrl, BeforeValidator(to_url)]
+_Count = Annotated[int, Field(ge=0, le=100_000)]
+
+
+class Producer(StrEnum):
+    """Who makes the checkpoints."""
+
+    INTERNAL = "internal"
+    EXTERNAL = "external"
+
+
+class Verification(StrEnum):
+    """How a new checkpoint is verified before anything is done with it."""
+
+    OFF = "off"
+    STRUCTURE = "structure"
+    ENGINE = "engine"
+
+
+class LogFormat(StrEnum):
+    """How log lines look; `AUTO` is console on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least urgent lines that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Section(BaseModel):
+    """What all sections have in common: no unknown keys, no guessing of types, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DatabaseConfig(Section):
+    """One `[[database]]`: what is replicated, how often, and where to."""
+
+    name: _Name = Field(examples=["conduwuit"])
+    path: _AbsolutePath = Field(examples=["/var/lib/conduwuit"])
+    checkpoint_root: _AbsolutePath = Field(examples=["/var/lib/conduwuit/checkpoints"])
+    interval_seconds: _Seconds = Field(alias="interval", default=300.0)
+    ship_wal_seconds: _SecondsOrOff = Field(alias="ship_wal", default=None)
+    producer: Producer = Field(default=Producer.INTERNAL, strict=False)
+    verification: Verification = Field(alias="verify", default=Verification.STRUCTURE, strict=False)
+    min_free: _FreeSpace = FreeSpaceFloor(share=0.05)
+    destinations: tuple[str, ...] | None = Field(default=None, strict=False)
+
+
+class KeepConfig(Section):
+    """Which generations outlive the next: the newest `last`, and one for each of so many hours, days, weeks."""
+
+    last: int = Field(default=1, ge=1, le=100_000)
+    hourly: _Count = 0
+    daily: _Count = 0
+    weekly: _Count = 0
+
+
+class DestinationConfig(Section):
+    """One `[[destination]]`: a place for replicas. The keys of SSH mean nothing for a `file://` URL."""
+
+    name: _Name = Field(examples=["standby"])
+    url: _Url = Field(examples=["sftp://replica@standby.example.org:22/srv/replica"])
+    identity_file: _KeyPath | None = None
+    known_hosts: _KeyPath | None = None
+    limit_bytes_per_second: _Rate | None = Field(alias="limit", default=None)
+    connections: int = Field(default=2, ge=1, le=16)
+    timeout_seconds: _Seconds = Field(alias="timeout", default=30.0)
+    keep: KeepConfig = KeepConfig(last=12, hourly=24, daily=7, weekly=4)
+    allow_full_upload: bool = Field(alias="reupload", default=False)
+
+
+class ServiceConfig(Section):
+    """`[service]`: what concerns the process as a whole."""
+
+    state_dir: _AbsolutePath = Path("/var/lib/replicator")
+    metrics: _Listen = None
+    log_format: LogFormat = Field(default=LogFormat.AUTO, strict=False)
+    log_level: LogLevel = Field(default=LogLevel.INFO, strict=False)
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    databases: tuple[DatabaseConfig, ...] = Field(alias="database", default=(), strict=False)
+    destinations: tuple[DestinationConfig, ...] = Field(alias="destination", default=(), strict=False)
+    service: ServiceConfig = ServiceConfig()
+
+    def destination(self, name: str) -> DestinationConfig:
+        """Return the destination of that name; raises `ConfigError` if there is none."""
+        for destination in self.destinations:
+            if destination.name == name:
+                return destination
+        known = ", ".join(destination.name for destination in self.destinations)
+        raise ConfigError(f"there is no destination {name!r}", hint=f"the configuration has: {known}")
+
+    def destinations_of(self, database: DatabaseConfig) -> tuple[DestinationConfig, ...]:
+        """Return where `database` goes: the destinations that it names, or all."""
+        if database.destinations is None:
+            return self.destinations
+        return tuple(self.destination(name) for name in database.destinations)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What stands in the file and has no effect in this version, one line for each key."""
+        lines = [
+            f"database[{index}].ship_wal: write-ahead logs are not shipped in this version; "
+            f"a replica is as old as its newest checkpoint"
+            for index, database in enumerate(self.databases)
+            if database.ship_wal_seconds is not None
+        ]
+        if self.service.metrics is not None:
+            lines.append("service.metrics: no metrics are served in this version")
+        return tuple(lines)

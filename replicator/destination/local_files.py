@@ -1,0 +1,166 @@
+"""Local files on either end of a transfer: read exactly, written durably, with errors of their own classes.
+
+Knows nothing of destinations; every adapter reads and writes local files through this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from replicator.errors import SourceChangedError, SourceError, TargetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+_HASH_CHUNK_BYTES = 1 << 20
+
+
+class SourceFile:
+    """The first `size_bytes` of a local file, read in order; `sha256` covers what was read.
+
+    Raises `SourceChangedError` if it is shorter or gone, `SourceError` if it cannot be read.
+    """
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+        self._hash = hashlib.sha256()
+        self.position_bytes = 0
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise SourceChangedError(f"{path} is gone") from error
+        except OSError as error:
+            raise SourceError(f"cannot open {path}: {error.strerror}") from error
+
+    @property
+    def remaining_bytes(self) -> int:
+        """How many bytes are still to be read."""
+        return self._size_bytes - self.position_bytes
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill all of `view` with the next bytes."""
+        filled = 0
+        while filled < len(view):
+            try:
+                count = os.preadv(self._fd, [view[filled:]], self.position_bytes + filled)
+            except OSError as error:
+                raise SourceError(f"cannot read {self._path}: {error.strerror}") from error
+            if count == 0:
+                raise SourceChangedError(
+                    f"{self._path} ends at {self.position_bytes + filled} bytes, expected {self._size_bytes}"
+                )
+            filled += count
+        self._hash.update(view)
+        self.position_bytes += filled
+
+    def skip(self, count_bytes: int) -> None:
+        """Read the next `count_bytes` for the digest alone."""
+        buffer = memoryview(bytearray(min(count_bytes, _HASH_CHUNK_BYTES)))
+        while count_bytes > 0:
+            step = min(count_bytes, len(buffer))
+            self.read_into(buffer[:step])
+            count_bytes -= step
+
+    def sha256(self) -> str:
+        """Return the digest of all that was read, in lower-case hex."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Close the file; it may be closed already."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TargetFile:
+    """A local file written in order from `offset` on; `sha256` covers all of it.
+
+    Without a path only the digest is made. Raises `TargetError` if the file cannot be written, or lacks the
+    first `offset` bytes.
+    """
+
+    def __init__(self, path: Path | None, offset: int) -> None:
+        self._path = path
+        self._hash = hashlib.sha256()
+        self.position_bytes = 0
+        self._fd = -1
+        if path is None:
+            return
+        try:
+            # A name that somebody made a link to elsewhere must not lead the write there.
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            raise TargetError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            self._take_over(offset)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_over(self, offset: int) -> None:
+        while self.position_bytes < offset:
+            step = min(_HASH_CHUNK_BYTES, offset - self.position_bytes)
+            try:
+                data = os.pread(self._fd, step, self.position_bytes)
+            except OSError as error:
+                raise TargetError(f"cannot read back {self._path}: {error.strerror}") from error
+            if not data:
+                raise TargetError(
+                    f"{self._path} has {self.position_bytes} bytes, too few to go on from byte {offset}"
+                )
+            self._hash.update(data)
+            self.position_bytes += len(data)
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        self._hash.update(data)
+        if self._path is None:
+            self.position_bytes += len(data)
+            return
+        view = memoryview(data)
+        while view:
+            try:
+                count = os.pwrite(self._fd, view, self.position_bytes)
+            except OSError as error:
+                raise TargetError(f"cannot write {self._path}: {error.strerror}") from error
+            self.position_bytes += count
+            view = view[count:]
+
+    def finish(self) -> str:
+        """Cut off what follows, sync, close; return the digest in lower-case hex."""
+        if self._path is not None:
+            try:
+                os.ftruncate(self._fd, self.position_bytes)
+                os.fsync(self._fd)
+            except OSError as error:
+                raise TargetError(f"cannot complete {self._path}: {error.strerror}") from error
+            finally:
+                self.close()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Close the file; it may be closed already."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

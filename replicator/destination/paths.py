@@ -1,0 +1,28 @@
+"""Paths at a destination: they never leave its base folder. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from pathlib import PurePosixPath
+
+PART_SUFFIX = ".part"
+
+
+def below(base: PurePosixPath, path: PurePosixPath) -> PurePosixPath:
+    """Return `base / path`.
+
+    Names come from catalogs and listings, which are not trusted: `ProtocolError` for an absolute path, `..`
+    or a NUL byte.
+    """
+    if path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        raise ProtocolError(f"{str(path)!r} is not a path below the destination's base folder")
+    return base / path
+
+
+def part_of(target: PurePosixPath) -> PurePosixPath:
+    """Return the name under which `target` is written until it is complete."""
+    return target.with_name(target.name + PART_SUFFIX)

@@ -1,0 +1,47 @@
+"""Hold the bytes sent and received down to a rate, over all threads that share the limiter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BURST_SECONDS = 0.1
+_SMALLEST_CHUNK_BYTES = 4096
+
+
+class RateLimiter:
+    """A token bucket that holds a tenth of a second's worth: smooth, and idle time is not saved up."""
+
+    def __init__(
+        self,
+        bytes_per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if bytes_per_second <= 0:
+            raise ValueError("bytes_per_second must be above 0")
+        self._bytes_per_second = bytes_per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_at = clock() - _BURST_SECONDS
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The most to ask for at a time, so that no thread waits long for the others."""
+        return max(_SMALLEST_CHUNK_BYTES, int(self._bytes_per_second * _BURST_SECONDS))
+
+    def acquire(self, count_bytes: int) -> None:
+        """Wait until `count_bytes` more may be moved. Threads are served in the order in which they ask."""
+        with self._lock:
+            now = self._clock()
+            start = max(self._free_at, now - _BURST_SECONDS)
+            self._free_at = start + count_bytes / self._bytes_per_second
+            wait_seconds = self._free_at - now
+        if wait_seconds > 0:
+            self._sleep(wait_seconds)

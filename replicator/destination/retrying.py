@@ -1,0 +1,271 @@
+"""Try again what failed for a reason that may pass: a wrapper around any destination.
+
+It connects when something is first asked for, and anew after each `TransientDestinationError`; other errors go
+through. Bulk transfers go on with what is not done yet.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from replicator.errors import (
+    ConnectionLostError,
+    DestinationError,
+    InterruptedTransferError,
+    TransientDestinationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path, PurePosixPath
+    from types import TracebackType
+    from typing import Self
+
+    from replicator.destination.interface import (
+        Capabilities,
+        Destination,
+        Download,
+        Entry,
+        Link,
+        TransferObserver,
+        Upload,
+    )
+
+_LOOK_EVERY_SECONDS = 1.0
+
+_Result = TypeVar("_Result")
+_Item = TypeVar("_Item", bound="Upload | Download")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently to try.
+
+    Waits grow from `first_wait_seconds` by doubling to `longest_wait_seconds`, each with up to
+    `first_wait_seconds` added at random, so that many clients of one server do not come back as one.
+    """
+
+    attempts: int = 6
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 60.0
+
+
+class RetryingDestination:
+    """Implements `Destination` on the destinations that `connect` makes.
+
+    A call fails with the last error after `policy.attempts` tries that got nothing done; each file that a bulk
+    transfer finishes starts the count anew. `stop` ends waits early, with `InterruptedTransferError`.
+    `on_retry` is told the error, the number of the try that failed, and the wait in seconds.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Destination],
+        *,
+        label: str,
+        policy: RetryPolicy = RetryPolicy(),
+        stop: threading.Event | None = None,
+        on_retry: Callable[[DestinationError, int, float], None] | None = None,
+    ) -> None:
+        self._connect = connect
+        self._label = label
+        self._policy = policy
+        self._stop = stop or threading.Event()
+        self._on_retry = on_retry
+        self._lock = threading.Lock()
+        self._inner: Destination | None = None
+        self._closed = False
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return self._label
+
+    # --- one by one ----------------------------------------------------------------------------------
+
+    def capabilities(self) -> Capabilities:
+        """What it offers."""
+        return self._retry(lambda inner: inner.capabilities())
+
+    def list_folder(self, folder: PurePosixPath) -> list[Entry]:
+        """All names in `folder`."""
+        return self._retry(lambda inner: inner.list_folder(folder))
+
+    def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
+        """All of a small file."""
+        return self._retry(lambda inner: inner.read_bytes(path, limit_bytes=limit_bytes))
+
+    def read_link(self, path: PurePosixPath) -> str:
+        """Where the symbolic link points."""
+        return self._retry(lambda inner: inner.read_link(path))
+
+    def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
+        """Store a small file durably."""
+        self._retry(lambda inner: inner.write_bytes(path, data))
+
+    def make_folder(self, folder: PurePosixPath) -> None:
+        """Create `folder` and its parents."""
+        self._retry(lambda inner: inner.make_folder(folder))
+
+    def link(self, links: Sequence[Link]) -> None:
+        """Make hard links."""
+        self._retry(lambda inner: inner.link(links))
+
+    def copy(self, links: Sequence[Link]) -> None:
+        """Make real copies."""
+        self._retry(lambda inner: inner.copy(links))
+
+    def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Give a file or folder another name."""
+        self._retry(lambda inner: inner.rename(source, target))
+
+    def point_link(self, link: PurePosixPath, target: str) -> None:
+        """Make `link` a symbolic link with the text `target`."""
+        self._retry(lambda inner: inner.point_link(link, target))
+
+    def remove_tree(self, path: PurePosixPath) -> None:
+        """Remove a file, a link or a folder and all in it."""
+        self._retry(lambda inner: inner.remove_tree(path))
+
+    def free_bytes(self) -> int | None:
+        """Space that this account may still use."""
+        return self._retry(lambda inner: inner.free_bytes())
+
+    # --- bulk ----------------------------------------------------------------------------------------
+
+    def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
+        """Store local files."""
+        self._transfer(
+            uploads, observer, lambda item: item.target, lambda inner, rest, seen: inner.upload(rest, seen)
+        )
+
+    def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
+        """Fetch files."""
+        self._transfer(
+            downloads,
+            observer,
+            lambda item: item.target or item.source,
+            lambda inner, rest, seen: inner.download(rest, seen),
+        )
+
+    def _transfer(
+        self,
+        items: Sequence[_Item],
+        observer: TransferObserver,
+        name_of: Callable[[_Item], PurePosixPath | Path],
+        act: Callable[[Destination, Sequence[_Item], TransferObserver], None],
+    ) -> None:
+        seen = _Progress(observer)
+
+        def go_on(inner: Destination) -> None:
+            act(inner, [item for item in items if name_of(item) not in seen.done], seen)
+
+        while True:
+            seen.got_on = False
+            try:
+                self._retry(go_on, may_retry=lambda: not seen.got_on)
+            except TransientDestinationError as error:
+                if not seen.got_on or self._closed:
+                    raise
+                if self._on_retry is not None:
+                    self._on_retry(error, 1, 0.0)
+            else:
+                return
+
+    # --- the loop ------------------------------------------------------------------------------------
+
+    def _retry(
+        self, act: Callable[[Destination], _Result], may_retry: Callable[[], bool] = lambda: True
+    ) -> _Result:
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._policy.attempts),
+            wait=tenacity.wait_exponential(
+                multiplier=self._policy.first_wait_seconds, max=self._policy.longest_wait_seconds
+            )
+            + tenacity.wait_random(0, self._policy.first_wait_seconds),
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, TransientDestinationError) and not self._closed and may_retry()
+            ),
+            sleep=self._sleep,
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        result: _Result = retrying(self._attempt, act)
+        return result
+
+    def _attempt(self, act: Callable[[Destination], _Result]) -> _Result:
+        try:
+            return act(self._connected())
+        except TransientDestinationError:
+            self._drop()
+            raise
+
+    def _connected(self) -> Destination:
+        with self._lock:
+            if self._closed:
+                raise ConnectionLostError(f"{self._label}: closed")
+            inner = self._inner
+        if inner is not None:
+            return inner
+        inner = self._connect()
+        with self._lock:
+            if not self._closed:
+                self._inner = inner
+                return inner
+        inner.close()
+        raise ConnectionLostError(f"{self._label}: closed")
+
+    def _drop(self) -> None:
+        with self._lock:
+            inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.close()
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if self._on_retry is not None and isinstance(error, DestinationError):
+            self._on_retry(error, state.attempt_number, state.upcoming_sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        while seconds > 0 and not self._closed:
+            if self._stop.wait(min(seconds, _LOOK_EVERY_SECONDS)):
+                raise InterruptedTransferError(f"{self._label}: stopped while waiting to try again")
+            seconds -= _LOOK_EVERY_SECONDS
+
+    def close(self) -> None:
+        """Give up the connection, and trying."""
+        with self._lock:
+            self._closed = True
+        self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Progress:
+    """Passes everything on, and remembers what is done."""
+
+    def __init__(self, observer: TransferObserver) -> None:
+        self._observer = observer
+        self.done: set[PurePosixPath | Path] = set()
+        self.got_on = False
+
+    def bytes_moved(self, count: int) -> None:
+        self._observer.bytes_moved(count)
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
+        self.done.add(target)
+        self.got_on = True
+        self._observer.file_done(target, sha256)
+
+    def stop_requested(self) -> bool:
+        return self._observer.stop_requested()

@@ -1,0 +1,401 @@
+"""A destination that is an SFTP account: the contract of `Destination` in requests of the protocol.
+
+Bulk transfers are in `sftp_upload` and `sftp_download`, the session in `sftp_connection`, the way there in
+`sftp_login`. Retrying is for others: an object whose connection broke stays broken.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from replicator.destination import sftp_protocol as protocol
+from replicator.destination.interface import Capabilities, Entry, EntryKind
+from replicator.destination.paths import below, part_of
+from replicator.destination.sftp_connection import SftpConnection
+from replicator.destination.sftp_download import Downloader, Fetch
+from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
+from replicator.destination.sftp_upload import Job, Uploader
+from replicator.errors import (
+    DestinationError,
+    MissingCapabilityError,
+    NotFoundError,
+    PermanentDestinationError,
+    ProtocolError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from replicator.destination.interface import Download, Link, TransferObserver, Upload
+    from replicator.destination.rate_limit import RateLimiter
+    from replicator.destination.sftp_login import SftpSettings
+    from replicator.destination.sftp_protocol import Attributes, Reply, Request
+
+_FILE_MODE = 0o640
+_FOLDER_MODE = 0o750
+_LONGEST_PATH_BYTES = 16 * 1024
+_READS_OF_FOLDER_AHEAD = 4
+
+
+class SftpDestination:
+    """Implements `Destination` over one SFTP session."""
+
+    def __init__(
+        self, connection: SftpConnection, settings: SftpSettings, limiter: RateLimiter | None = None
+    ) -> None:
+        self._connection = connection
+        self._label = settings.label
+        self._base = settings.base
+        self._limiter = limiter
+
+    @classmethod
+    def connect(cls, settings: SftpSettings, limiter: RateLimiter | None = None) -> SftpDestination:
+        """Log in, and make sure that the base folder is there: it is never created."""
+        connection = SftpConnection.open(settings)
+        try:
+            destination = cls(connection, settings, limiter)
+            destination._check_base()
+        except BaseException:
+            connection.close()
+            raise
+        return destination
+
+    def _check_base(self) -> None:
+        reply = self._connection.call(protocol.path_status(self._path(PurePosixPath()), follow=True))
+        if is_missing(reply) or (isinstance(reply, protocol.Attributes) and _kind(reply) is not EntryKind.FOLDER):
+            raise NotFoundError(
+                f"{self._label}: there is no folder {self._base}",
+                hint="create it there; in a chroot the path begins at its root",
+            )
+        if not isinstance(reply, protocol.Attributes):
+            raise self._refusal(reply, f"look at the base folder {self._base}")
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return self._label
+
+    def capabilities(self) -> Capabilities:
+        """What the server told in its first packet."""
+        offered = self._connection.extensions
+        return Capabilities(
+            hard_link=protocol.HARD_LINK in offered,
+            server_copy=protocol.COPY_DATA in offered,
+            fsync=protocol.FSYNC in offered,
+            free_space=protocol.STATVFS in offered,
+        )
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def list_folder(self, folder: PurePosixPath) -> list[Entry]:
+        """All names in `folder`."""
+        reply = self._connection.call(protocol.open_folder(self._path(folder)))
+        if not isinstance(reply, protocol.Handle):
+            raise self._refusal(reply, f"list {folder}")
+        entries: list[Entry] = []
+        at_end = False
+        while not at_end:
+            request = protocol.read_folder(reply.value)
+            for page in self._connection.call_all([request] * _READS_OF_FOLDER_AHEAD):
+                if isinstance(page, protocol.Names):
+                    entries.extend(_entry(name, found) for name, found in page.items if name not in {b".", b".."})
+                elif isinstance(page, protocol.Status) and page.code == protocol.StatusCode.EOF:
+                    at_end = True
+                else:
+                    self._connection.call(protocol.close(reply.value))
+                    raise self._refusal(page, f"list {folder}")
+        self._connection.call(protocol.close(reply.value))
+        return entries
+
+    def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
+        """All of a small file."""
+        opened = self._connection.call(protocol.open_reading(self._path(path)))
+        if not isinstance(opened, protocol.Handle):
+            raise self._refusal(opened, f"open {path}")
+        try:
+            found = bytearray()
+            while len(found) <= limit_bytes:
+                step = min(self._connection.limits.read_bytes, limit_bytes + 1 - len(found))
+                reply = self._connection.call(protocol.read(opened.value, len(found), step))
+                if isinstance(reply, protocol.Data) and reply.value:
+                    found += reply.value
+                elif isinstance(reply, protocol.Status) and reply.code == protocol.StatusCode.EOF:
+                    return bytes(found)
+                else:
+                    raise self._refusal(reply, f"read {path}")
+        finally:
+            self._connection.post(protocol.close(opened.value), lambda _: None)
+        raise ProtocolError(f"{self._label}: {path} is larger than {limit_bytes} bytes")
+
+    def read_link(self, path: PurePosixPath) -> str:
+        """Where the symbolic link points."""
+        reply = self._connection.call(protocol.read_link(self._path(path)))
+        if isinstance(reply, protocol.Names) and len(reply.items) == 1:
+            return reply.items[0][0].decode("utf-8", "surrogateescape")
+        # What OpenSSH says of EINVAL, which is readlink(2)'s answer to a name that is no link.
+        if isinstance(reply, protocol.Status) and reply.code == protocol.StatusCode.BAD_MESSAGE:
+            raise NotFoundError(f"{self._label}: {path} is no symbolic link")
+        raise self._refusal(reply, f"read the link {path}")
+
+    def free_bytes(self) -> int | None:
+        """Space that this account may still use."""
+        found = self._file_system()
+        return None if found is None else found.free_bytes
+
+    # --- changing ------------------------------------------------------------------------------------
+
+    def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
+        """Store a small file durably."""
+        self._need(protocol.POSIX_RENAME)
+        part = self._path(part_of(path))
+        self._connection.call(protocol.remove(part))
+        opened = self._connection.call(protocol.create_file(part, _FILE_MODE))
+        if not isinstance(opened, protocol.Handle):
+            raise self._refusal(opened, f"create {path}")
+        replies: list[Reply] = []
+        step = self._connection.limits.write_bytes
+        for offset in range(0, len(data), step):
+            chunk = data[offset : offset + step]
+
+            def fill(view: memoryview, chunk: bytes = chunk) -> None:
+                view[:] = chunk
+
+            self._connection.post_write(opened.value, offset, len(chunk), fill, replies.append)
+        if protocol.FSYNC in self._connection.extensions:
+            self._connection.post(protocol.sync(opened.value), replies.append)
+        self._connection.post(protocol.close(opened.value), replies.append)
+        while self._connection.in_flight:
+            self._connection.receive()
+        self._check(replies, f"write {path}", remove=part)
+        self._check([self._connection.call(protocol.posix_rename(part, self._path(path)))], f"replace {path}")
+        self._sync_folders([path.parent])
+
+    def make_folder(self, folder: PurePosixPath) -> None:
+        """Create `folder` and its parents."""
+        parents = [parent for parent in reversed([folder, *folder.parents]) if parent != PurePosixPath()]
+        replies = self._connection.call_all(
+            protocol.make_folder(self._path(parent), _FOLDER_MODE) for parent in parents
+        )
+        found = self._connection.call(protocol.path_status(self._path(folder), follow=True))
+        if not isinstance(found, protocol.Attributes):
+            raise self._refusal(replies[-1] if replies else found, f"create the folder {folder}")
+        if _kind(found) is not EntryKind.FOLDER:
+            raise PermanentDestinationError(f"{self._label}: {folder} exists and is no folder")
+        self._sync_folders(
+            parent.parent for parent, reply in zip(parents, replies, strict=True) if succeeded(reply)
+        )
+
+    def link(self, links: Sequence[Link]) -> None:
+        """Make hard links."""
+        self._need(protocol.HARD_LINK)
+        requests = [protocol.hard_link(self._path(item.source), self._path(item.target)) for item in links]
+        for item, request, reply in zip(links, requests, self._connection.call_all(requests), strict=True):
+            found = reply
+            if is_unexplained(found):  # the target exists, most likely
+                self._connection.call(protocol.remove(self._path(item.target)))
+                found = self._connection.call(request)
+            self._check([found], f"link {item.source} to {item.target}")
+        self._sync_folders(item.target.parent for item in links)
+
+    def copy(self, links: Sequence[Link]) -> None:
+        """Make real copies."""
+        self._need(protocol.COPY_DATA, protocol.POSIX_RENAME)
+        self._uploader(None).run([self._job(item.target, prefix=self._path(item.source)) for item in links])
+
+    def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Give a file or folder another name."""
+        self._need(protocol.POSIX_RENAME)
+        old, new = self._path(source), self._path(target)
+        action = f"rename {source} to {target}"
+        there, taken = self._connection.call_all(
+            [protocol.path_status(old, follow=False), protocol.path_status(new, follow=False)]
+        )
+        if is_missing(there) and isinstance(taken, protocol.Attributes):
+            return
+        if not isinstance(there, protocol.Attributes):
+            raise self._refusal(there, action)
+        # rename(2) replaces an empty folder, which a caller takes for "nobody else was here".
+        if _kind(there) is EntryKind.FOLDER and isinstance(taken, protocol.Attributes):
+            raise PermanentDestinationError(f"{self._label}: cannot {action}: {target} exists")
+        self._check([self._connection.call(protocol.posix_rename(old, new))], action)
+        self._sync_folders([source.parent, target.parent])
+
+    def point_link(self, link: PurePosixPath, target: str) -> None:
+        """Make `link` a symbolic link with the text `target`."""
+        self._need(protocol.POSIX_RENAME)
+        part = self._path(part_of(link))
+        text = self._encoded(target)
+        _, made, found = self._connection.call_all(
+            [protocol.remove(part), protocol.symbolic_link(text, part), protocol.read_link(part)]
+        )
+        self._check([made], f"make the link {link}")
+        # A server that takes the arguments as the draft has them made a link of another name.
+        if not isinstance(found, protocol.Names) or [name for name, _ in found.items] != [text]:
+            raise MissingCapabilityError(
+                f"{self._label}: the server makes symbolic links in another way than OpenSSH"
+            )
+        self._check([self._connection.call(protocol.posix_rename(part, self._path(link)))], f"point {link}")
+        self._sync_folders([link.parent])
+
+    def remove_tree(self, path: PurePosixPath) -> None:
+        """Remove a file, a link or a folder and all in it."""
+        found = self._connection.call(protocol.path_status(self._path(path), follow=False))
+        if is_missing(found):
+            return
+        if not isinstance(found, protocol.Attributes):
+            raise self._refusal(found, f"remove {path}")
+        if _kind(found) is not EntryKind.FOLDER:
+            self._remove([protocol.remove(self._path(path))], path)
+            return
+        folders = [path]
+        for folder in folders:  # grows while it is walked, so that children come after their parents
+            requests: list[Request] = []
+            for entry in self._list_if_there(folder):
+                if "/" in entry.name:
+                    raise ProtocolError(f"{self._label}: {folder} holds the impossible name {entry.name!r}")
+                if entry.kind is EntryKind.FOLDER:
+                    folders.append(folder / entry.name)
+                else:
+                    requests.append(protocol.remove(self._path(folder / entry.name)))
+            self._remove(requests, folder)
+        self._remove([protocol.remove_folder(self._path(folder)) for folder in reversed(folders)], path)
+
+    def _list_if_there(self, folder: PurePosixPath) -> list[Entry]:
+        try:
+            return self.list_folder(folder)
+        except NotFoundError:
+            return []
+
+    def _remove(self, requests: list[Request], path: PurePosixPath) -> None:
+        replies = self._connection.call_all(requests)
+        self._check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
+
+    # --- moving files --------------------------------------------------------------------------------
+
+    def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
+        """Store local files."""
+        self._need(protocol.POSIX_RENAME)
+        if any(item.prefix is not None for item in uploads):
+            self._need(protocol.COPY_DATA)
+        self._uploader(observer).run([self._upload_job(item) for item in uploads])
+
+    def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
+        """Fetch files."""
+        fetches = [Fetch(item, self._path(item.source)) for item in downloads]
+        Downloader(self._connection, label=self._label, observer=observer, limiter=self._limiter).run(fetches)
+
+    def close(self) -> None:
+        """End the session."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- parts ---------------------------------------------------------------------------------------
+
+    def _uploader(self, observer: TransferObserver | None) -> Uploader:
+        return Uploader(
+            self._connection,
+            label=self._label,
+            base=self._path(PurePosixPath()),
+            limiter=self._limiter,
+            observer=observer,
+        )
+
+    def _upload_job(self, item: Upload) -> Job:
+        if item.prefix is None:
+            return self._job(item.target, item)
+        return self._job(
+            item.target, item, prefix=self._path(item.prefix.path), prefix_bytes=item.prefix.size_bytes
+        )
+
+    def _job(
+        self,
+        target: PurePosixPath,
+        item: Upload | None = None,
+        *,
+        prefix: bytes | None = None,
+        prefix_bytes: int = 0,
+    ) -> Job:
+        return Job(
+            name=target,
+            target=self._path(target),
+            part=self._path(part_of(target)),
+            folder=self._path(target.parent),
+            source=None if item is None else item.source,
+            size_bytes=0 if item is None else item.size_bytes,
+            prefix=prefix,
+            prefix_bytes=prefix_bytes,
+        )
+
+    def _path(self, path: PurePosixPath) -> bytes:
+        return self._encoded(str(below(self._base, path)))
+
+    def _encoded(self, text: str) -> bytes:
+        try:
+            found = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise ProtocolError(f"{self._label}: {text!r} cannot be a name") from error
+        # OpenSSH ends the session over a NUL byte.
+        if b"\0" in found or len(found) > _LONGEST_PATH_BYTES:
+            raise ProtocolError(f"{self._label}: {text[:200]!r} cannot be a name")
+        return found
+
+    def _need(self, *extensions: str) -> None:
+        for name in extensions:
+            if name not in self._connection.extensions:
+                raise MissingCapabilityError(
+                    f"{self._label}: the server lacks the SFTP extension {name}",
+                    hint="OpenSSH has it: is it denied there with `sftp-server -P`?",
+                )
+
+    def _sync_folders(self, folders: Iterable[PurePosixPath]) -> None:
+        """Bring names to disk. Servers that cannot sync a folder are left at that."""
+        if protocol.FSYNC not in self._connection.extensions:
+            return
+        paths = dict.fromkeys(self._path(folder) for folder in folders)
+        opened = self._connection.call_all(protocol.open_reading(path) for path in paths)
+        handles = [reply.value for reply in opened if isinstance(reply, protocol.Handle)]
+        self._connection.call_all(protocol.sync(handle) for handle in handles)
+        self._connection.call_all(protocol.close(handle) for handle in handles)
+
+    def _file_system(self) -> protocol.FileSystem | None:
+        if protocol.STATVFS not in self._connection.extensions:
+            return None
+        reply = self._connection.call(protocol.file_system(self._path(PurePosixPath())))
+        return protocol.parse_file_system(reply) if isinstance(reply, protocol.ExtendedReply) else None
+
+    def _check(self, replies: Iterable[Reply], action: str, *, remove: bytes | None = None) -> None:
+        for reply in replies:
+            if not succeeded(reply):
+                error = self._refusal(reply, action)
+                if remove is not None:
+                    self._connection.call(protocol.remove(remove))
+                raise error
+
+    def _refusal(self, reply: Reply, action: str) -> DestinationError:
+        found = self._file_system() if is_unexplained(reply) else None
+        return refusal(reply, label=self._label, action=action, file_system=found)
+
+
+def _kind(found: Attributes) -> EntryKind:
+    mode = found.permissions or 0
+    if stat.S_ISREG(mode):
+        return EntryKind.FILE
+    if stat.S_ISDIR(mode):
+        return EntryKind.FOLDER
+    return EntryKind.SYMLINK if stat.S_ISLNK(mode) else EntryKind.OTHER
+
+
+def _entry(name: bytes, found: Attributes) -> Entry:
+    text = name.decode("utf-8", "surrogateescape")
+    return Entry(text, _kind(found), found.size_bytes or 0, found.modified_seconds or 0)

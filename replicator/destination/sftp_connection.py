@@ -1,0 +1,228 @@
+"""One SFTP session: numbered requests, many of them in flight, each reply handed to whoever asked.
+
+Requests are gathered in one buffer that is reused, and sent when it is full or when an answer is awaited; file
+contents are read straight into it. Knows nothing of what the requests are for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from replicator.destination import sftp_protocol as protocol
+from replicator.destination.sftp_login import log_in
+from replicator.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import paramiko
+
+    from replicator.destination.sftp_login import SftpSettings, SshLine
+    from replicator.destination.sftp_protocol import Limits, Reply, Request
+
+_MOST_IN_FLIGHT = 64
+_FLUSH_AT_BYTES = 256 * 1024
+_LARGEST_HEAD_BYTES = 1024
+_RECEIVE_BYTES = 256 * 1024
+
+
+class SftpConnection:
+    """Belongs to one thread, except `close`. After an error of the connection every call fails.
+
+    Handlers of replies run inside `receive`; they may post further requests but not wait.
+    """
+
+    def __init__(self, line: SshLine, channel: paramiko.Channel) -> None:
+        self._line = line
+        self._channel = channel
+        self._handlers: dict[int, Callable[[Reply], None]] = {}
+        self._replies: deque[tuple[int, Reply]] = deque()
+        self._inbox = bytearray()
+        self._next_number = 0
+        self._outbox = memoryview(bytearray(2 * _FLUSH_AT_BYTES))
+        self._filled = 0
+        self.limits = protocol.Limits()
+        self.extensions = self._greet()
+        if protocol.LIMITS in self.extensions:
+            self.limits = self._ask_limits()
+            largest = _LARGEST_HEAD_BYTES + self.limits.write_bytes
+            self._outbox = memoryview(bytearray(_FLUSH_AT_BYTES + largest))
+
+    @classmethod
+    def open(cls, settings: SftpSettings) -> SftpConnection:
+        """Log in and begin a session."""
+        line = log_in(settings)
+        try:
+            with line.translated("open a session"):
+                channel = line.transport.open_session()
+                channel.settimeout(settings.timeout_seconds)
+                channel.invoke_subsystem("sftp")
+            return cls(line, channel)
+        except BaseException:
+            line.close()
+            raise
+
+    # --- sending -------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._handlers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another piece of bulk data should be posted now."""
+        return len(self._handlers) < _MOST_IN_FLIGHT
+
+    def post(self, request: Request, on_reply: Callable[[Reply], None]) -> None:
+        """Send a request, soon; `on_reply` is called with the answer."""
+        number = self._take_number()
+        packet = request.packet(number)
+        start = self._reserve(len(packet))
+        self._outbox[start : start + len(packet)] = packet
+        self._commit(len(packet), number, on_reply)
+
+    def post_write(
+        self,
+        handle: bytes,
+        offset: int,
+        length: int,
+        fill: Callable[[memoryview], None],
+        on_reply: Callable[[Reply], None],
+    ) -> None:
+        """Send `length` bytes of a file, which `fill` puts in place; when it raises nothing is sent."""
+        number = self._take_number()
+        head = protocol.write_head(number, handle, offset, length)
+        start = self._reserve(len(head) + length)
+        data_start = start + len(head)
+        self._outbox[start:data_start] = head
+        fill(self._outbox[data_start : data_start + length])
+        self._commit(len(head) + length, number, on_reply)
+
+    def flush(self) -> None:
+        """Send what was posted."""
+        view = self._outbox[: self._filled]
+        while view:
+            with self._line.translated("send"):
+                sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
+                if sent == 0:
+                    raise EOFError
+            view = view[sent:]
+        self._filled = 0
+
+    def _take_number(self) -> int:
+        self._next_number = (self._next_number + 1) & 0xFFFFFFFF
+        return self._next_number
+
+    def _reserve(self, length: int) -> int:
+        if length > len(self._outbox):
+            raise ProtocolError(f"a request of {length} bytes is longer than any SFTP server takes")
+        if self._filled + length > len(self._outbox):
+            self.flush()
+        return self._filled
+
+    def _commit(self, length: int, number: int, on_reply: Callable[[Reply], None]) -> None:
+        self._filled += length
+        self._handlers[number] = on_reply
+        if self._filled >= _FLUSH_AT_BYTES:
+            self.flush()
+
+    # --- receiving -----------------------------------------------------------------------------------
+
+    def receive(self) -> None:
+        """Wait for an answer at least, and hand over all that are there."""
+        self.flush()
+        while not self._replies:
+            self._read()
+        while self._replies:
+            number, reply = self._replies.popleft()
+            handler = self._handlers.pop(number, None)
+            if handler is None:
+                self.close()
+                raise ProtocolError(f"{self._line.label}: the SFTP server answered a question nobody asked")
+            handler(reply)
+
+    def receive_until(self, condition: Callable[[], bool]) -> None:
+        """Hand over answers until `condition` holds."""
+        while not condition():
+            self.receive()
+
+    def call(self, request: Request) -> Reply:
+        """Send one request and wait for its answer."""
+        return self.call_all([request])[0]
+
+    def call_all(self, requests: Iterable[Request]) -> list[Reply]:
+        """Send many requests, several in flight, and return their answers in the same order."""
+        found: dict[int, Reply] = {}
+        asked = 0
+
+        def keep(place: int) -> Callable[[Reply], None]:
+            return lambda reply: found.__setitem__(place, reply)
+
+        for request in requests:
+            while not self.has_room:
+                self.receive()
+            self.post(request, keep(asked))
+            asked += 1
+        self.receive_until(lambda: len(found) == asked)
+        return [found[place] for place in range(asked)]
+
+    def _read(self) -> None:
+        with self._line.translated("receive"):
+            data = self._channel.recv(_RECEIVE_BYTES)
+            if not data:
+                raise EOFError
+        self._inbox += data
+        start = 0
+        try:
+            with memoryview(self._inbox) as view:
+                while (packet := self._packet(view, start)) is not None:
+                    start += protocol.LENGTH.size + len(packet)
+                    self._replies.append(protocol.parse_reply(packet))
+        except ProtocolError:
+            self.close()
+            raise
+        del self._inbox[:start]
+
+    def _packet(self, view: memoryview, start: int) -> bytes | None:
+        """Return the packet that begins at `start`, without its length, if all of it is there."""
+        body = start + protocol.LENGTH.size
+        if len(view) < body:
+            return None
+        (length,) = protocol.LENGTH.unpack_from(view, start)
+        if not 0 < length <= protocol.LARGEST_PACKET_BYTES:
+            raise ProtocolError(f"{self._line.label}: the server sent a packet of {length} bytes over SFTP")
+        return bytes(view[body : body + length]) if len(view) >= body + length else None
+
+    # --- beginning and end ---------------------------------------------------------------------------
+
+    def _greet(self) -> dict[str, bytes]:
+        with self._line.translated("begin SFTP"):
+            self._channel.sendall(protocol.init())
+        packet = None
+        while packet is None:
+            with self._line.translated("begin SFTP"):
+                data = self._channel.recv(_RECEIVE_BYTES)
+                if not data and self._line.is_alive:
+                    raise ProtocolError(
+                        f"{self._line.label}: the server lets the user in but ends SFTP at once",
+                        hint="the account needs the sftp subsystem, or ForceCommand internal-sftp",
+                    )
+                if not data:
+                    raise EOFError
+            self._inbox += data
+            with memoryview(self._inbox) as view:
+                packet = self._packet(view, 0)
+        del self._inbox[: protocol.LENGTH.size + len(packet)]
+        return protocol.parse_version(packet)
+
+    def _ask_limits(self) -> Limits:
+        reply = self.call(protocol.limits())
+        if isinstance(reply, protocol.ExtendedReply):
+            return protocol.parse_limits(reply)
+        return protocol.Limits()
+
+    def close(self) -> None:
+        """End the session; may be called from any thread."""
+        self._line.close()

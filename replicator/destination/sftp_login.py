@@ -1,0 +1,343 @@
+"""Reach an SSH server and log in: configuration of OpenSSH's client, jump hosts, host keys, user keys.
+
+The result is an authenticated `SshLine`; what is spoken over it is for others. Third-party errors of the whole
+SSH stack are translated here, in `SshLine.translated`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import paramiko
+
+from replicator.destination.sftp_known_hosts import HostKey, Verdict, host_name, judge, keys_of
+from replicator.destination.sftp_user_keys import UserKeys
+from replicator.destination.stall_guard import StallGuard
+from replicator.errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    ConnectionLostError,
+    DestinationError,
+    DestinationTimeoutError,
+    HostKeyError,
+    PermanentDestinationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEFAULT_PORT = 22
+_MOST_JUMPS = 8
+_LOG_NAME = "replicator.ssh"
+# The errors are raised and told; paramiko's own account of them, tracebacks included, would double that.
+logging.getLogger(_LOG_NAME).setLevel(logging.CRITICAL)
+
+# AES-GCM is about twice as fast here as what paramiko puts first.
+_FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+_ALGORITHMS_OF_KEY = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
+
+
+@dataclass(frozen=True, slots=True)
+class SftpSettings:
+    """Where an SFTP account is and how to log in.
+
+    `host` may be an alias of `ssh_config`; what is given here goes before what stands there. `base` is the
+    folder below which everything happens, as the account sees it. `timeout_seconds` bounds every wait.
+    """
+
+    host: str
+    base: PurePosixPath
+    label: str
+    port: int | None = None
+    user: str | None = None
+    identity_file: Path | None = None
+    known_hosts: Path | None = None
+    ssh_config: Path | None = None
+    timeout_seconds: float = 30.0
+
+    @property
+    def known_hosts_path(self) -> Path:
+        """The file that host keys are checked against."""
+        return self.known_hosts or Path.home() / ".ssh" / "known_hosts"
+
+    @property
+    def ssh_config_path(self) -> Path:
+        """The configuration of OpenSSH's client."""
+        return self.ssh_config or Path.home() / ".ssh" / "config"
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """One server on the way."""
+
+    host: str
+    port: int
+    user: str
+    identity_files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return host_name(self.host, self.port)
+
+
+class SshLine:
+    """Authenticated transports, one inside the other, the outermost first. `close` from any thread."""
+
+    def __init__(self, settings: SftpSettings) -> None:
+        self.label = settings.label
+        self.guard = StallGuard(settings.timeout_seconds, self._cut)
+        self._transports: list[paramiko.Transport] = []
+        self._sockets: list[socket.socket] = []
+        self._closed = False
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        """The one that ends at the destination."""
+        return self._transports[-1]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the server has not hung up yet."""
+        return self.transport.is_active()
+
+    @contextmanager
+    def translated(self, action: str) -> Iterator[None]:
+        """Watch a wait, and turn the errors of sockets and of paramiko into ours; the line is closed then."""
+        try:
+            with self.guard.waiting():
+                yield
+        except (EOFError, OSError, paramiko.SSHException) as error:
+            was_closed = self._closed
+            self.close()
+            raise self._error(action, error, was_closed=was_closed) from error
+
+    def _error(self, action: str, error: Exception, *, was_closed: bool) -> DestinationError:
+        if self.guard.fired or isinstance(error, TimeoutError):
+            return DestinationTimeoutError(
+                f"{self.label}: cannot {action}: nothing came for {self.guard.timeout_seconds:g} s"
+            )
+        if was_closed:
+            return ConnectionLostError(f"{self.label}: cannot {action}: the connection was closed")
+        reason = str(error) or "the server closed the connection"
+        return ConnectionLostError(f"{self.label}: cannot {action}: {reason}")
+
+    def add_socket(self, sock: socket.socket) -> None:
+        """Take over the TCP connection."""
+        self._sockets.append(sock)
+
+    def add_transport(self, transport: paramiko.Transport) -> None:
+        """Take over the next transport."""
+        self._transports.append(transport)
+
+    def close(self) -> None:
+        """Close everything; calls under way fail."""
+        self._closed = True
+        self.guard.stop()
+        self._cut()
+
+    def _cut(self) -> None:
+        # From the outside in: an inner one says goodbye through the outer, which may be stalled.
+        for transport in list(self._transports):
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                transport.close()
+        for sock in list(self._sockets):
+            with suppress(OSError):
+                sock.close()
+
+
+def log_in(settings: SftpSettings) -> SshLine:
+    """Connect and authenticate, through jump hosts where `ssh_config` names some.
+
+    Raises `ConnectionLostError`, `DestinationTimeoutError`, `HostKeyError`, `AuthenticationError`.
+    """
+    hops = _route(settings)
+    line = SshLine(settings)
+    try:
+        for number, hop in enumerate(hops):
+            sock = _connect_through(line, hop) if number else _connect(line, hop)
+            _start(line, sock, hop, settings)
+            only = settings.identity_file if number == len(hops) - 1 else None
+            with UserKeys(hop.identity_files, only=only, label=settings.label) as keys:
+                _authenticate(line, hop, keys)
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+# --- where to go -------------------------------------------------------------------------------------
+
+
+def _route(settings: SftpSettings) -> list[_Hop]:
+    path = settings.ssh_config_path
+    try:
+        config = paramiko.SSHConfig.from_path(str(path)) if path.exists() else paramiko.SSHConfig()
+        return _resolve(config, settings.host, settings.user, settings.port, depth=0)
+    except (OSError, ValueError, ImportError, paramiko.SSHException) as error:
+        raise PermanentDestinationError(
+            f"{settings.label}: cannot use {path}: {error}", hint="correct the file, or give host, user and port"
+        ) from error
+
+
+def _resolve(
+    config: paramiko.SSHConfig, host: str, user: str | None, port: int | None, *, depth: int
+) -> list[_Hop]:
+    if depth > _MOST_JUMPS:
+        raise ValueError(f"more than {_MOST_JUMPS} jump hosts: does {host} jump through itself?")
+    found = config.lookup(host)
+    hop = _Hop(
+        host=found["hostname"],
+        port=port or int(found.get("port", _DEFAULT_PORT)),
+        user=user or found.get("user") or getpass.getuser(),
+        identity_files=tuple(Path(name).expanduser() for name in found.get("identityfile", [])),
+    )
+    jumps = found.get("proxyjump", "none")
+    if jumps.lower() == "none":
+        return [hop]
+    before: list[_Hop] = []
+    for number, jump in enumerate(jumps.split(",")):
+        jump_user, jump_host, jump_port = _split(jump.strip())
+        way = _resolve(config, jump_host, jump_user, jump_port, depth=depth + 1)
+        # Only the first of a chain is reached by its own way; the others are reached from the one before.
+        before += way if number == 0 else way[-1:]
+    return [*before, hop]
+
+
+def _split(jump: str) -> tuple[str | None, str, int | None]:
+    """Take `[user@]host[:port]` or `ssh://...` apart."""
+    user, _, address = jump.removeprefix("ssh://").rstrip("/").rpartition("@")
+    if address.startswith("["):
+        host, _, port = address[1:].partition("]")
+        port = port.removeprefix(":")
+    elif address.count(":") == 1:
+        host, _, port = address.partition(":")
+    else:
+        host, port = address, ""
+    return user or None, host, int(port) if port else None
+
+
+# --- getting there -----------------------------------------------------------------------------------
+
+
+def _connect(line: SshLine, hop: _Hop) -> socket.socket:
+    with line.translated(f"connect to {hop.name}"):
+        sock = socket.create_connection((hop.host, hop.port), timeout=line.guard.timeout_seconds)
+        line.add_socket(sock)
+        # Small requests are answered 30 ms later without this.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return sock
+
+
+def _connect_through(line: SshLine, hop: _Hop) -> paramiko.Channel:
+    with line.translated(f"connect to {hop.name} through the jump host"):
+        try:
+            return line.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0))
+        except paramiko.ChannelException as error:
+            if error.code == 1:  # administratively prohibited, RFC 4254 section 5.1
+                raise AccessDeniedError(
+                    f"{line.label}: the jump host does not forward to {hop.name}",
+                    hint="allow it there with AllowTcpForwarding and PermitOpen",
+                ) from error
+            raise
+
+
+def _start(line: SshLine, sock: socket.socket | paramiko.Channel, hop: _Hop, settings: SftpSettings) -> None:
+    known_path = settings.known_hosts_path
+    try:
+        text = known_path.read_text("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        text = ""
+    except OSError as error:
+        raise HostKeyError(f"{line.label}: cannot read {known_path}: {error.strerror}") from error
+    known = keys_of(text, hop.name)
+
+    with line.translated(f"begin SSH with {hop.name}"):
+        transport = paramiko.Transport(sock)
+        line.add_transport(transport)
+        transport.set_log_channel(_LOG_NAME)
+        # The guard ends every wait; these only must not be shorter.
+        patience_seconds = 2 * settings.timeout_seconds
+        transport.banner_timeout = patience_seconds
+        transport.handshake_timeout = patience_seconds
+        transport.auth_timeout = patience_seconds
+        transport.channel_timeout = patience_seconds
+        transport.clear_to_send_timeout = patience_seconds
+        options = transport.get_security_options()
+        options.ciphers = [
+            *(name for name in _FAST_CIPHERS if name in options.ciphers),
+            *(name for name in options.ciphers if name not in _FAST_CIPHERS),
+        ]
+        # Ask for a key that we can check: a server with several offers the one that is asked for first.
+        checkable = {
+            name for entry in known for name in _ALGORITHMS_OF_KEY.get(entry.key.algorithm, (entry.key.algorithm,))
+        }
+        options.key_types = sorted(options.key_types, key=lambda name: name not in checkable)
+        transport.start_client()
+        transport.set_keepalive(max(1, int(settings.timeout_seconds / 2)))
+        offered = transport.get_remote_server_key()
+    key = HostKey(offered.get_name(), offered.asbytes())
+    judgement = judge(known, key)
+    if judgement.verdict is not Verdict.KNOWN:
+        raise _host_key_error(line.label, hop, key, judgement.verdict, f"{known_path}:{judgement.line}")
+
+
+def _host_key_error(label: str, hop: _Hop, key: HostKey, verdict: Verdict, place: str) -> HostKeyError:
+    path = place.rpartition(":")[0]
+    offer = f"it offers {key.algorithm} {key.fingerprint}"
+    compare = "compare the fingerprint with the server's own, as its administrator tells it, and then: "
+    scan = f"ssh-keyscan -p {hop.port} {hop.host} >> {path}"
+    if verdict is Verdict.REVOKED:
+        return HostKeyError(
+            f"{label}: the host key of {hop.name} is marked as revoked at {place} ({offer})",
+            hint="do not connect; ask the server's administrator for its new key",
+        )
+    if verdict is Verdict.CHANGED:
+        return HostKeyError(
+            f"{label}: the host key of {hop.name} is not the one at {place} ({offer}):"
+            " the server was set up anew, or somebody sits in between",
+            hint=f"{compare}ssh-keygen -R '{hop.name}' -f {path} && {scan}",
+        )
+    return HostKeyError(f"{label}: the host key of {hop.name} is not in {path} ({offer})", hint=f"{compare}{scan}")
+
+
+def _authenticate(line: SshLine, hop: _Hop, keys: UserKeys) -> None:
+    refused: list[str] = []
+    for name, key in keys:
+        with line.translated(f"log in as {hop.user}"):
+            try:
+                more = line.transport.auth_publickey(hop.user, key)
+            except paramiko.BadAuthenticationType as error:
+                raise AuthenticationError(
+                    f"{line.label}: {hop.name} takes no public keys, only {', '.join(error.allowed_types)}",
+                    hint="allow PubkeyAuthentication on the server",
+                ) from error
+            except paramiko.AuthenticationException:
+                # After too many refused keys the server hangs up: that is no loss of the connection.
+                if line.guard.fired or (not line.is_alive and not refused):
+                    raise
+                refused.append(name)
+                if line.is_alive:
+                    continue
+                break
+        if not more:
+            return
+        raise AuthenticationError(
+            f"{line.label}: {hop.name} wants more than the key {name}: {', '.join(more)}",
+            hint="let the key alone be enough for this account",
+        )
+    if not refused:
+        raise AuthenticationError(
+            f"{line.label}: there is no key to log in to {hop.name} with",
+            hint="set identity_file, or start an agent that holds the key",
+        )
+    raise AuthenticationError(
+        f"{line.label}: {hop.name} refused the user {hop.user} with {', '.join(refused)}",
+        hint=f"add the public key to the authorized_keys of {hop.user} on the server",
+    )

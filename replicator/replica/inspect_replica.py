@@ -1,0 +1,117 @@
+"""What a publish must know of a replica before it begins: who wrote it, and which files can be used again.
+
+Reads only; all that comes back is untrusted, and what cannot be read is not used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.errors import DamageError, NotFoundError
+from replicator.replica.catalog import CATALOG_LIMIT_BYTES, decode_draft
+from replicator.replica.generations import folder_sizes, generation_ids, linked_generations, read_catalog
+from replicator.replica.layout import CATALOG_NAME
+from replicator.replica.plan import Stored, StoredFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import PurePosixPath
+
+    from replicator.destination.interface import Destination
+    from replicator.replica.catalog import Catalog, Writer
+    from replicator.replica.layout import GenerationId, ReplicaLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An upload of ours that broke off, and the names in its folder."""
+
+    id: GenerationId
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The state of a replica. `newest` is the newest catalog that can be read.
+
+    `taken_ids` are those that a new generation's id must be above.
+    """
+
+    ids: tuple[GenerationId, ...]
+    taken_ids: tuple[GenerationId, ...]
+    current: GenerationId | None
+    newest: Catalog | None
+    leftover: Leftover | None
+    stored: Stored
+
+
+def inspect_replica(destination: Destination, layout: ReplicaLayout, writer: Writer) -> Replica:
+    """Look at a replica on behalf of `writer`; a folder that does not exist is an empty one."""
+    ids = generation_ids(destination, layout.generations)
+    uploads = generation_ids(destination, layout.incoming)
+    current = linked_generations(destination, layout).get(layout.current_link.name)
+    newest = _newest_catalog(destination, layout, ids)
+    leftover, uploaded = _leftover(destination, layout, uploads, newest_id=ids[-1] if ids else None, writer=writer)
+    return Replica(
+        ids=tuple(ids),
+        taken_ids=tuple(taken for taken in (*ids, *uploads) if leftover is None or taken != leftover.id),
+        current=current if current in ids else None,
+        newest=newest,
+        leftover=leftover,
+        stored=Stored(
+            generation=_stored_generation(destination, layout, newest) if newest else {},
+            upload=uploaded,
+        ),
+    )
+
+
+def _newest_catalog(destination: Destination, layout: ReplicaLayout, ids: list[GenerationId]) -> Catalog | None:
+    for generation in reversed(ids):
+        try:
+            return read_catalog(destination, layout, generation)
+        except DamageError:
+            continue
+    return None
+
+
+def _stored_generation(destination: Destination, layout: ReplicaLayout, catalog: Catalog) -> dict[str, StoredFile]:
+    folder = layout.generation(catalog.generation)
+    return _stored_files(folder, catalog, folder_sizes(destination, folder))
+
+
+def _leftover(
+    destination: Destination,
+    layout: ReplicaLayout,
+    uploads: list[GenerationId],
+    *,
+    newest_id: GenerationId | None,
+    writer: Writer,
+) -> tuple[Leftover | None, dict[str, StoredFile]]:
+    """Find the newest upload of ours that broke off, and its finished files.
+
+    Ids only rise, so one at or below the newest generation's is a retired generation that waits for its removal.
+    """
+    for generation in reversed(uploads):
+        if newest_id is not None and generation <= newest_id:
+            break
+        folder = layout.upload(generation)
+        try:
+            draft = decode_draft(destination.read_bytes(folder / CATALOG_NAME, limit_bytes=CATALOG_LIMIT_BYTES))
+        except (DamageError, NotFoundError):
+            continue
+        if draft.writer != writer:
+            continue
+        sizes = folder_sizes(destination, folder)
+        return Leftover(generation, frozenset(sizes)), _stored_files(folder, draft, sizes)
+    return None, {}
+
+
+def _stored_files(
+    folder: PurePosixPath, catalog: Catalog, sizes: Mapping[str, int | None]
+) -> dict[str, StoredFile]:
+    return {
+        file.name: StoredFile(folder / file.name, file.size_bytes, file.identity, file.sha256)
+        for file in catalog.files
+        if sizes.get(file.name) == file.size_bytes
+    }

@@ -1,0 +1,92 @@
+"""Do the MANIFEST and the write-ahead logs of a generation make sense, and does the rest agree with them.
+
+Reads local copies; comparing them with the destination's digests is left to `verify`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from replicator.errors import CorruptFileError, UnsupportedFormatError
+from replicator.replica.catalog import Finding
+from replicator.replica.layout import parse_database_file
+from replicator.rocksdb.filenames import FileKind, blob_name, table_name, wal_name
+from replicator.rocksdb.manifest import ManifestState
+from replicator.rocksdb.record_log import Tail
+from replicator.rocksdb.wal import WalReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from replicator.replica.catalog import Catalog, CatalogFile
+    from replicator.rocksdb.manifest import ManifestVersion
+
+_CHUNK_BYTES = 1 << 20
+
+
+class _LogReader(Protocol):
+    @property
+    def next_offset(self) -> int: ...
+
+    def feed(self, data: bytes) -> object: ...
+
+    def tail(self) -> Tail: ...
+
+
+def check_log(file: CatalogFile, local: Path, catalog: Catalog) -> list[Finding]:
+    """Read every record of a MANIFEST or a write-ahead log; `local` is a copy of it.
+
+    An unfinished record at the end is no finding: RocksDB leaves one when the primary dies.
+    """
+    manifest = ManifestState()
+    reader: _LogReader = manifest if file.kind is FileKind.MANIFEST else WalReader(_number(file))
+    try:
+        _feed(reader, local)
+    except (CorruptFileError, UnsupportedFormatError) as error:
+        return [Finding(file.name, f"is not sound: {error}")]
+    if reader.tail() is Tail.DAMAGED:
+        return [Finding(file.name, f"is damaged after byte {reader.next_offset}")]
+    if file.kind is FileKind.MANIFEST:
+        return list(_disagreements(manifest.snapshot(), catalog))
+    return []
+
+
+def _feed(reader: _LogReader, local: Path) -> None:
+    with local.open("rb", buffering=0) as file:
+        while True:
+            position = reader.next_offset
+            file.seek(position)
+            data = file.read(_CHUNK_BYTES)
+            if not data:
+                return
+            reader.feed(data)
+            if reader.next_offset == position:
+                return
+
+
+def _disagreements(version: ManifestVersion, catalog: Catalog) -> Iterator[Finding]:
+    """Say which files the MANIFEST needs that the catalog does not have in that size."""
+    sizes = {(file.kind, _number(file)): file.size_bytes for file in catalog.files}
+    names = {(file.kind, _number(file)): file.name for file in catalog.files}
+    for kind, live, name_of in (
+        (FileKind.TABLE, version.tables, table_name),
+        (FileKind.BLOB, version.blobs, blob_name),
+    ):
+        for number, file in live.items():
+            if sizes.get((kind, number)) != file.size_bytes:
+                yield Finding(
+                    names.get((kind, number), name_of(number)),
+                    f"is not in the catalog with the {file.size_bytes} bytes that the MANIFEST asks for",
+                )
+    for number, synced_bytes in version.wals.items():
+        # RocksDB too only asks for those that it knows to have been synced. Source: `WalSet::CheckWals`.
+        if synced_bytes is not None and sizes.get((FileKind.WAL, number), -1) < synced_bytes:
+            yield Finding(
+                wal_name(number), f"is not in the catalog with the {synced_bytes} bytes that the MANIFEST asks for"
+            )
+
+
+def _number(file: CatalogFile) -> int:
+    parsed = parse_database_file(file.name)
+    return parsed.number or 0 if parsed else 0

@@ -1,0 +1,161 @@
+"""Verifying a generation: is every file there, is it what the catalog says, does it make sense to RocksDB.
+
+Never stops at the first finding. Tables and blob files are read for their SHA-256 and stored nowhere; MANIFEST
+and write-ahead logs are fetched to a temporary folder, one at a time, and their records are read too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replicator.destination.interface import Download
+from replicator.errors import (
+    AuthenticationError,
+    DamageError,
+    HostKeyError,
+    NotFoundError,
+    PermanentDestinationError,
+)
+from replicator.replica.catalog import Finding, compare_with_listing, encode_checksums
+from replicator.replica.generations import folder_sizes, read_catalog
+from replicator.replica.layout import CATALOG_NAME, CHECKSUMS_NAME
+from replicator.replica.structure import check_log
+from replicator.rocksdb.filenames import CURRENT_NAME, FileKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import PurePosixPath
+
+    from replicator.destination.interface import Destination, TransferObserver
+    from replicator.replica.catalog import Catalog, CatalogFile
+    from replicator.replica.layout import GenerationId, ReplicaLayout
+
+_LOG_KINDS = frozenset({FileKind.MANIFEST, FileKind.WAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The result for one generation; sound if there are no `findings`. `size_bytes` is what was read."""
+
+    generation: GenerationId
+    files: int
+    size_bytes: int
+    findings: tuple[Finding, ...]
+
+
+def verify_generation(
+    destination: Destination, layout: ReplicaLayout, generation: GenerationId, observer: TransferObserver
+) -> Verified:
+    """Read all of a generation and say what is wrong with it.
+
+    Raises `NotFoundError` if there is no such generation, `TransientDestinationError`, `InterruptedTransferError`,
+    and `ProtocolError` for a catalog that is too large or of an unknown format.
+    """
+    sizes = folder_sizes(destination, layout.generation(generation))
+    try:
+        catalog = read_catalog(destination, layout, generation)
+    except DamageError as error:
+        return Verified(generation, 0, 0, (Finding(CATALOG_NAME, f"cannot be used: {error}"),))
+    findings = compare_with_listing(catalog, sizes)
+    unusable = {finding.name for finding in findings}
+    reading = _Reading(destination, layout.generation(generation), observer)
+    present = [file for file in catalog.files if file.name not in unusable]
+    reading.read_digests([file for file in present if file.kind not in _LOG_KINDS])
+    reading.read_logs([file for file in present if file.kind in _LOG_KINDS], catalog)
+    reading.read_small_files(catalog)
+    return Verified(generation, len(catalog.files), reading.bytes_read, (*findings, *reading.findings))
+
+
+#: Errors that say nothing about the file that was to be read.
+_NOT_ABOUT_A_FILE = (AuthenticationError, HostKeyError)
+
+
+class _Reading:
+    """Reads the files of one generation and collects what is wrong with them."""
+
+    def __init__(self, destination: Destination, folder: PurePosixPath, observer: TransferObserver) -> None:
+        self._destination = destination
+        self._folder = folder
+        self._observer = observer
+        self._digests: dict[str, str] = {}
+        self.bytes_read = 0
+        self.findings: list[Finding] = []
+
+    def read_digests(self, files: Sequence[CatalogFile]) -> None:
+        """Compare the SHA-256 of files; nothing is stored."""
+        try:
+            self._download(files, None)
+        except _NOT_ABOUT_A_FILE:
+            raise
+        except PermanentDestinationError:
+            # One file cannot be read: find out which, the others still count.
+            for file in files:
+                if file.name not in self._digests:
+                    self._read_alone(file, None)
+        self._compare(files)
+
+    def read_logs(self, files: Sequence[CatalogFile], catalog: Catalog) -> None:
+        """Compare the SHA-256 of logs, and read their records."""
+        with tempfile.TemporaryDirectory(prefix="replicator-verify-") as scratch:
+            for file in files:
+                local = Path(scratch) / file.name
+                if self._read_alone(file, local) and self._compare([file]):
+                    self.findings += check_log(file, local, catalog)
+                local.unlink(missing_ok=True)
+
+    def read_small_files(self, catalog: Catalog) -> None:
+        """Compare the contents of CURRENT and of SHA256SUMS, which follow from the catalog."""
+        current = f"{catalog.manifest_name}\n".encode("ascii")
+        for name, expected in ((CURRENT_NAME, current), (CHECKSUMS_NAME, encode_checksums(catalog))):
+            try:
+                found = self._destination.read_bytes(self._folder / name, limit_bytes=len(expected))
+            except NotFoundError:
+                if name != CURRENT_NAME:  # that CURRENT is missing is known from the listing
+                    self.findings.append(Finding(name, "is missing"))
+            except _NOT_ABOUT_A_FILE:
+                raise
+            except PermanentDestinationError as error:
+                self.findings.append(Finding(name, f"cannot be read: {error}"))
+            else:
+                if found != expected:
+                    self.findings.append(Finding(name, "does not say what follows from the catalog"))
+
+    def _read_alone(self, file: CatalogFile, target: Path | None) -> bool:
+        try:
+            self._download([file], target)
+        except _NOT_ABOUT_A_FILE:
+            raise
+        except PermanentDestinationError as error:
+            self.findings.append(Finding(file.name, f"cannot be read: {error}"))
+            return False
+        return True
+
+    def _download(self, files: Sequence[CatalogFile], target: Path | None) -> None:
+        self._destination.download(
+            [Download(self._folder / file.name, target, file.size_bytes) for file in files], self
+        )
+
+    def _compare(self, files: Sequence[CatalogFile]) -> bool:
+        wrong = [
+            Finding(file.name, "does not have the SHA-256 of its catalog")
+            for file in files
+            if self._digests.get(file.name, file.sha256) != file.sha256
+        ]
+        self.findings += wrong
+        return not wrong
+
+    # --- TransferObserver ----------------------------------------------------------------------------
+
+    def bytes_moved(self, count: int) -> None:
+        self.bytes_read += count
+        self._observer.bytes_moved(count)
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
+        self._digests[target.name] = sha256
+        self._observer.file_done(target, sha256)
+
+    def stop_requested(self) -> bool:
+        return self._observer.stop_requested()

@@ -1,0 +1,126 @@
+"""One database on the source host: makes its checkpoints, and notices new ones whoever made them.
+
+What becomes of a checkpoint is not decided here: `on_checkpoint` is told that there is a new one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from replicator.checkpoint.watcher import CheckpointWatcher
+from replicator.config import Producer
+from replicator.errors import CheckpointError, SourceError
+from replicator.rocksdb.filenames import CURRENT_NAME
+from replicator.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from replicator.checkpoint.capture import Capture
+    from replicator.checkpoint.rotation import CheckpointRoot
+    from replicator.config import DatabaseConfig
+
+_log = structlog.get_logger()
+
+
+class DatabaseLoop:
+    """Makes checkpoints of one database on its interval and reports each new one, until `stop` is set."""
+
+    def __init__(
+        self,
+        database: DatabaseConfig,
+        root: CheckpointRoot,
+        capture: Capture,
+        *,
+        stop: threading.Event,
+        on_checkpoint: Callable[[str], None],
+    ) -> None:
+        self.name = database.name
+        self._database = database
+        self._root = root
+        self._capture = capture
+        self._stop = stop
+        self._on_checkpoint = on_checkpoint
+        self._seen: tuple[int, int] | None = None
+        self._watcher = CheckpointWatcher(root.path)
+
+    def make_checkpoint(self) -> None:
+        """Make one checkpoint, where that is our task.
+
+        Raises `SourceError` and its subclasses.
+        """
+        if self._database.producer is Producer.EXTERNAL:
+            return
+        self._check_free_space()
+        captured = self._capture.make()
+        if self._capture.copies_files:
+            _log.warning(
+                "checkpoint.copied",
+                database=self.name,
+                copied=format_size(captured.copied_bytes),
+                hint=f"{self._root.path} is on another filesystem or mount than {self._database.path}:"
+                " new files are copied instead of linked",
+            )
+        _log.info(
+            "checkpoint.made",
+            database=self.name,
+            live_files=captured.live_files,
+            new_files=captured.new_files,
+            wal_bytes=captured.wal_bytes,
+            last_sequence=captured.last_sequence,
+            tries=captured.tries,
+            took=format_duration(captured.duration_seconds),
+        )
+
+    def run(self) -> None:
+        """Work until stopped. A checkpoint that fails is logged and tried again at the next interval."""
+        interval_seconds = self._database.interval_seconds
+        try:
+            with self._watcher:
+                while not self._stop.is_set():
+                    due = time.monotonic() + interval_seconds
+                    self._try_checkpoint()
+                    self._look()
+                    # An event may be lost: a look at the end of each interval finds what it would have told.
+                    while not self._stop.is_set() and (left_seconds := due - time.monotonic()) > 0:
+                        self._watcher.wait(left_seconds)
+                        self._look()
+        finally:
+            self._capture.close()
+
+    def wake(self) -> None:
+        """Make `run` notice at once that it is to stop; from any thread."""
+        self._watcher.wake()
+
+    def _try_checkpoint(self) -> None:
+        try:
+            self.make_checkpoint()
+        except SourceError as error:
+            _log.error("checkpoint.failed", database=self.name, error=error)
+
+    def _check_free_space(self) -> None:
+        """Obsolete files that a checkpoint holds on to must not fill the primary's disk."""
+        usage = shutil.disk_usage(self._root.path)
+        floor_bytes = self._database.min_free.bytes_of(usage.total)
+        if usage.free < floor_bytes:
+            raise CheckpointError(
+                f"only {format_size(usage.free)} are free below {self._root.path}: no new checkpoint is made",
+                hint=f"min_free asks for {format_size(floor_bytes)}; free some space, or lower it",
+            )
+
+    def _look(self) -> None:
+        """Report the current checkpoint if it is another one than at the last look."""
+        try:
+            folder = self._root.current.stat()
+            current = (self._root.current / CURRENT_NAME).stat()
+        except FileNotFoundError:
+            return
+        seen = (folder.st_ino, current.st_mtime_ns)
+        if seen != self._seen:
+            self._seen = seen
+            self._on_checkpoint(self.name)

@@ -1,0 +1,152 @@
+"""The whole service: a thread for each database, a thread for each destination, and their orderly end.
+
+What runs is put together in `bootstrap`; how the process is told to stop is the command line's affair.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from replicator.checkpoint.pinned import discard_pinned
+from replicator.errors import InterruptedTransferError, ReplicatorError
+from replicator.service.lock import hold_checkpoint_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from replicator.checkpoint.rotation import CheckpointRoot
+    from replicator.service.database_loop import DatabaseLoop
+    from replicator.service.destination_worker import DestinationWorker
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PassSummary:
+    """What one pass over all databases and destinations came to: tasks done, tasks failed."""
+
+    done: int
+    failed: int
+
+
+class Service:
+    """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything."""
+
+    def __init__(
+        self,
+        roots: Sequence[CheckpointRoot],
+        loops: Sequence[DatabaseLoop],
+        workers: Sequence[DestinationWorker],
+        *,
+        stop: threading.Event,
+    ) -> None:
+        self._roots = roots
+        self._loops = loops
+        self._workers = workers
+        self._stop = stop
+        self._crashed = threading.Event()
+
+    def run(self) -> None:
+        """Work until `request_stop`.
+
+        Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
+        thread ended for a reason that nobody foresaw.
+        """
+        with ExitStack() as stack:
+            self._take_roots(stack)
+            threads = [
+                *(self._thread(f"database {loop.name}", loop.run) for loop in self._loops),
+                *(self._thread(f"destination {worker.name}", worker.run) for worker in self._workers),
+            ]
+            _log.info("service.started", databases=len(self._loops), destinations=len(self._workers))
+            for thread in threads:
+                thread.start()
+            self._stop.wait()
+            self._wake_all()
+            for thread in threads:
+                thread.join()
+        if self._crashed.is_set():
+            raise ReplicatorError("the service stopped because of an error in itself; see the log")
+        _log.info("service.stopped")
+
+    def run_once(self) -> PassSummary:
+        """Make one checkpoint of each database, and bring it to each of its destinations, side by side.
+
+        Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and
+        `InterruptedTransferError` after `request_stop`.
+        """
+        with ExitStack() as stack:
+            self._take_roots(stack)
+            outcomes: list[bool] = []
+            fresh: set[str] = set()
+            for loop in self._loops:
+                outcomes.append(self._attempt("checkpoint.failed", loop.make_checkpoint, database=loop.name))
+                if outcomes[-1]:
+                    fresh.add(loop.name)
+            with ThreadPoolExecutor(max_workers=len(self._workers), thread_name_prefix="destination") as pool:
+                for done in pool.map(lambda worker: self._transfer_all(worker, fresh), self._workers):
+                    outcomes.extend(done)
+        if self._stop.is_set():
+            raise InterruptedTransferError("stopped before everything was transferred")
+        return PassSummary(done=sum(outcomes), failed=len(outcomes) - sum(outcomes))
+
+    def request_stop(self) -> None:
+        """Let each transfer finish the file it is at, and end. Safe in a signal handler."""
+        self._stop.set()
+
+    def _take_roots(self, stack: ExitStack) -> None:
+        for root in self._roots:
+            root.create()
+            stack.enter_context(hold_checkpoint_root(root.path))
+            root.recover()
+            discard_pinned(root)
+
+    def _wake_all(self) -> None:
+        for loop in self._loops:
+            loop.wake()
+        for worker in self._workers:
+            worker.wake()
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - half a service would look like a whole one: stop it, loudly
+                _log.exception("service.crashed", thread=name)
+                self._crashed.set()
+                self._stop.set()
+
+        return threading.Thread(target=guarded, name=name)
+
+    def _transfer_all(self, worker: DestinationWorker, databases: set[str]) -> list[bool]:
+        try:
+            return [
+                self._attempt(
+                    "publish.failed",
+                    lambda database=database: worker.transfer(database),  # type: ignore[misc]
+                    database=database,
+                    destination=worker.name,
+                )
+                for database in worker.databases
+                if database in databases
+            ]
+        finally:
+            worker.close()
+
+    def _attempt(self, event: str, work: Callable[[], None], **names: str) -> bool:
+        if self._stop.is_set():
+            return False
+        try:
+            work()
+        except InterruptedTransferError:
+            return False
+        except ReplicatorError as error:
+            _log.error(event, **names, error=error)
+            return False
+        return True

@@ -1,0 +1,101 @@
+"""Bringing the current checkpoint of one database to one destination."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from replicator.checkpoint.pinned import pinned_checkpoint
+from replicator.replica.catalog import Writer
+from replicator.replica.decision import PublishRequest
+from replicator.replica.publish import Published, publish
+from replicator.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicator.checkpoint.rotation import CheckpointRoot
+    from replicator.config import DatabaseConfig
+    from replicator.destination.interface import Destination, TransferObserver
+    from replicator.replica.plan import Plan
+    from replicator.replica.publish import PublishStep
+    from replicator.replica.retention import KeepPolicy
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """What is the same for all databases of a destination."""
+
+    destination_name: str
+    keep: KeepPolicy
+    reupload: bool
+    take_over: bool
+    take_over_command: str
+
+
+class Transfer:
+    """Publishes the newest checkpoint in a checkpoint root at a destination, as often as it is asked to."""
+
+    def __init__(
+        self,
+        database: DatabaseConfig,
+        root: CheckpointRoot,
+        settings: TransferSettings,
+        *,
+        on_step: Callable[[PublishStep], None],
+    ) -> None:
+        self._database = database
+        self._root = root
+        self._settings = settings
+        self._on_step = on_step
+
+    def run(
+        self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]
+    ) -> Published:
+        """Publish. Raises what `pinned_checkpoint` and `publish` raise."""
+        settings = self._settings
+        with pinned_checkpoint(self._root, settings.destination_name) as checkpoint:
+            published = publish(
+                PublishRequest(
+                    database=self._database.name,
+                    folder=checkpoint.folder,
+                    inventory=checkpoint.inventory,
+                    captured_at=datetime.fromtimestamp(checkpoint.captured_at_seconds, UTC),
+                    writer=Writer(
+                        host=socket.gethostname(),
+                        database_path=str(self._database.path),
+                        database_id=checkpoint.inventory.database_id,
+                    ),
+                    keep=settings.keep,
+                    take_over=settings.take_over,
+                    reupload=settings.reupload,
+                    take_over_command=settings.take_over_command,
+                ),
+                destination,
+                observer,
+                progress=self._on_step,
+                planned=planned,
+            )
+        self._report(published)
+        return published
+
+    def _report(self, published: Published) -> None:
+        names = {"database": self._database.name, "destination": self._settings.destination_name}
+        for problem in published.problems:
+            _log.warning("publish.tidying_failed", **names, problem=problem)
+        _log.info(
+            "publish.done",
+            **names,
+            generation=str(published.generation),
+            files_sent=published.files_sent,
+            files_reused=published.files_reused,
+            bytes_sent=published.bytes_sent,
+            bytes_reused=published.bytes_reused,
+            took=format_duration(published.duration_seconds),
+        )

@@ -1,0 +1,208 @@
+"""A real OpenSSH server on loopback with keys, configuration and account folder of its own.
+
+It runs as an unprivileged account of Debian's base system when the tests run as root (as in a container), else
+as whoever runs them; a chroot needs root.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import psutil
+
+from replicator.destination.sftp_login import SftpSettings
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+UNPRIVILEGED_USER = "nobody"
+_START_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How the server is set up. `denied` are requests of sftp-server's option -P."""
+
+    chroot: bool = False
+    denied: tuple[str, ...] = ()
+    sftp: bool = True
+    user: str = field(default_factory=lambda: UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser())
+
+
+class OpenSshServer:
+    """Runs from `__enter__` to `__exit__`. `local_base` is the account's folder as this machine sees it."""
+
+    def __init__(self, options: ServerOptions | None = None) -> None:
+        self.options = options or ServerOptions()
+        self.user = self.options.user
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        # Not below pytest's folder: that one is closed to other users, and a chroot must be root's all the way.
+        self.folder = Path(tempfile.mkdtemp(prefix="replicator-sshd-", dir="/srv" if os.geteuid() == 0 else None))
+        self.folder.chmod(0o755)
+        self.host_key = self._make_key("host_key")
+        self.identity_file = self._make_key("user_key")
+        self.known_hosts = self.folder / "known_hosts"
+        if self.options.chroot:
+            root = self.folder / "chroot"
+            root.mkdir(mode=0o755)
+            self.local_base, self.base = root / "replica", PurePosixPath("/replica")
+        else:
+            self.local_base = self.folder / "replica"
+            self.base = PurePosixPath(self.local_base)
+        self.local_base.mkdir()
+        self.give(self.local_base)
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    # --- running -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start listening; on the port of last time if there was one."""
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self.port = self.port or _free_port()
+        config = self.folder / "sshd_config"
+        config.write_text(self._config())
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {self.host_key.with_suffix('.pub').read_text()}")
+        sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=log)
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"sshd did not start:\n{self.log()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End the server and every session."""
+        if self._process is None:
+            return
+        self.resume_sessions()
+        sessions = self.sessions()
+        self._process.terminate()
+        self._process.wait()
+        self._process = None
+        for session in sessions:
+            with suppress(psutil.NoSuchProcess):
+                session.kill()
+        psutil.wait_procs(sessions, timeout=10)
+
+    def sessions(self) -> list[psutil.Process]:
+        """All processes of sessions."""
+        if self._process is None:
+            return []
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def kill_sessions(self) -> int:
+        """Kill every session with SIGKILL; the server goes on. Returns how many processes that were."""
+        return self._signal(signal.SIGKILL)
+
+    def stall_sessions(self) -> int:
+        """Make every session hang, connections open."""
+        return self._signal(signal.SIGSTOP)
+
+    def resume_sessions(self) -> int:
+        """Undo `stall_sessions`."""
+        return self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> int:
+        sessions = self.sessions()
+        for session in sessions:
+            with suppress(psutil.NoSuchProcess):
+                session.send_signal(number)
+        return len(sessions)
+
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    # --- what a client needs -------------------------------------------------------------------------
+
+    def settings(self, folder: str = "", *, timeout_seconds: float = 20.0) -> SftpSettings:
+        """How to log in, to a folder below the account's."""
+        return SftpSettings(
+            host="127.0.0.1",
+            port=self.port,
+            user=self.user,
+            base=self.base / folder,
+            label=f"sftp://{self.user}@127.0.0.1:{self.port}{self.base / folder}",
+            identity_file=self.identity_file,
+            known_hosts=self.known_hosts,
+            ssh_config=self.folder / "no_ssh_config",
+            timeout_seconds=timeout_seconds,
+        )
+
+    def make_folder(self, name: str) -> Path:
+        """Create a folder that belongs to the account."""
+        folder = self.local_base / name
+        folder.mkdir()
+        self.give(folder)
+        return folder
+
+    def give(self, path: Path) -> None:
+        """Make a file or folder the account's."""
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(self.user)
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    # --- parts ---------------------------------------------------------------------------------------
+
+    def _make_key(self, name: str) -> Path:
+        path = self.folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+        return path
+
+    def _config(self) -> str:
+        internal = "internal-sftp"
+        if self.options.denied:
+            internal += f" -P {','.join(self.options.denied)}"
+        lines = [
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {self.host_key}",
+            f"AuthorizedKeysFile {self.identity_file}.pub",
+            "PidFile none",
+            "UsePAM no",
+            "StrictModes no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "AllowTcpForwarding yes",
+            "MaxStartups 100",
+        ]
+        if self.options.sftp:
+            lines.append(f"Subsystem sftp {internal}")
+        if self.options.chroot:
+            lines += [f"ChrootDirectory {self.folder / 'chroot'}", f"ForceCommand {internal}"]
+        return "\n".join([*lines, ""])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,225 @@
+"""Which files of a checkpoint are sent, and which the destination has already."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.destination.interface import Capabilities, Prefix
+from replicator.errors import MissingCapabilityError
+from replicator.replica.plan import (
+    Keep,
+    LogDigests,
+    Plan,
+    Reuse,
+    Send,
+    Stored,
+    StoredFile,
+    log_lengths,
+    make_plan,
+)
+from replicator.rocksdb.filenames import FileKind
+from replicator.rocksdb.inventory import DatabaseFile, Inventory
+
+EVERYTHING = Capabilities(hard_link=True, server_copy=True, fsync=True, free_space=True)
+NO_LINK = replace(EVERYTHING, hard_link=False)
+NO_COPY = replace(EVERYTHING, server_copy=False)
+NOTHING = replace(EVERYTHING, hard_link=False, server_copy=False)
+
+GENERATION = PurePosixPath("chat/generations/20261122T153000.123Z")
+UPLOAD = PurePosixPath("chat/incoming/20261122T153100.123Z")
+SHA = "ab" * 32
+
+TABLE = DatabaseFile("000010.sst", FileKind.TABLE, 1000, "db:1")
+BLOB = DatabaseFile("000011.blob", FileKind.BLOB, 2000, "db:2")
+SMALL = (
+    DatabaseFile("CURRENT", FileKind.CURRENT, 16),
+    DatabaseFile("MANIFEST-000005", FileKind.MANIFEST, 100),
+    DatabaseFile("OPTIONS-000007", FileKind.OPTIONS, 50),
+    DatabaseFile("IDENTITY", FileKind.IDENTITY, 36),
+)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def stored(
+    *files: DatabaseFile, folder: PurePosixPath = GENERATION, sha256: str | None = SHA
+) -> dict[str, StoredFile]:
+    return {file.name: StoredFile(folder / file.name, file.size_bytes, file.identity, sha256) for file in files}
+
+
+def stored_log(name: str, content: bytes, folder: PurePosixPath = GENERATION) -> dict[str, StoredFile]:
+    return {name: StoredFile(folder / name, len(content), "", digest(content))}
+
+
+def plan(
+    *files: DatabaseFile,
+    having: Stored,
+    capabilities: Capabilities = EVERYTHING,
+    logs: dict[str, bytes] | None = None,
+    reupload: bool = False,
+) -> Plan:
+    """Plan for `files` and for write-ahead logs of the contents `logs`."""
+    contents = logs or {}
+    log_files = [DatabaseFile(name, FileKind.WAL, len(content)) for name, content in contents.items()]
+    inventory = Inventory("db", "MANIFEST-000005", (*files, *log_files), ("default",))
+    digests = {
+        name: {length: digest(contents[name][:length]) for length in lengths}
+        for name, lengths in log_lengths(inventory, having).items()
+    }
+    return make_plan(inventory, having, capabilities, LogDigests(digests), reupload=reupload)
+
+
+def test_a_first_publish_sends_everything() -> None:
+    result = plan(TABLE, BLOB, *SMALL, having=Stored(), logs={"000012.log": b"abc"})
+    assert {item.file.name for item in result.send} >= {TABLE.name, BLOB.name, "000012.log"}
+    assert not (result.keep or result.link or result.copy)
+    assert result.send_bytes == 1000 + 2000 + 16 + 100 + 50 + 36 + 3
+
+
+@pytest.mark.parametrize("file", [TABLE, BLOB])
+def test_an_equal_file_is_linked(file: DatabaseFile) -> None:
+    assert plan(file, having=Stored(generation=stored(file))) == Plan(
+        keep=(), link=(Reuse(file, GENERATION / file.name, SHA),), copy=(), send=()
+    )
+
+
+@pytest.mark.parametrize("file", [TABLE, BLOB])
+@pytest.mark.parametrize("folder", [GENERATION, UPLOAD])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"identity": "db:9"},
+        {"identity": ""},
+        {"size_bytes": 999},
+        {"name": "000099.sst"},
+    ],
+)
+def test_a_file_that_only_looks_the_same_is_sent(
+    file: DatabaseFile, folder: PurePosixPath, other: dict[str, str]
+) -> None:
+    theirs = stored(replace(file, **other), folder=folder)
+    having = Stored(generation=theirs) if folder == GENERATION else Stored(upload=theirs)
+    assert plan(file, having=having).send == (Send(file),)
+
+
+def test_files_without_identity_are_never_taken_for_equal() -> None:
+    unknown = replace(TABLE, identity="")
+    both = Stored(generation=stored(unknown), upload=stored(unknown, folder=UPLOAD))
+    assert plan(unknown, having=both).send == (Send(unknown),)
+
+
+def test_what_an_earlier_try_finished_is_kept() -> None:
+    having = Stored(generation=stored(TABLE), upload=stored(TABLE, folder=UPLOAD, sha256=None))
+    assert plan(TABLE, having=having).keep == (Keep(TABLE, None),)
+
+
+@pytest.mark.parametrize("file", SMALL)
+def test_small_files_are_always_sent(file: DatabaseFile) -> None:
+    having = Stored(generation=stored(file), upload=stored(file, folder=UPLOAD))
+    assert plan(file, having=having).send == (Send(file),)
+
+
+def test_without_hard_links_the_server_copies() -> None:
+    result = plan(TABLE, having=Stored(generation=stored(TABLE)), capabilities=NO_LINK)
+    assert result.copy == (Reuse(TABLE, GENERATION / TABLE.name, SHA),)
+
+
+def test_a_server_that_can_do_neither_is_refused_at_once() -> None:
+    with pytest.raises(MissingCapabilityError, match=r"hardlink@openssh\.com nor copy-data") as caught:
+        plan(TABLE, having=Stored(), capabilities=NOTHING)
+    assert "reupload = true" in caught.value.hint
+
+
+def test_a_server_that_can_do_neither_gets_everything_again_where_that_is_allowed() -> None:
+    having = Stored(generation=stored(TABLE) | stored_log("000012.log", b"abc"))
+    result = plan(TABLE, having=having, capabilities=NOTHING, logs={"000012.log": b"abc"}, reupload=True)
+    assert result == Plan(
+        keep=(), link=(), copy=(), send=(Send(TABLE), Send(DatabaseFile("000012.log", FileKind.WAL, 3)))
+    )
+
+
+def test_an_older_log_is_linked_and_the_newest_one_copied() -> None:
+    having = Stored(generation=stored_log("000012.log", b"closed") | stored_log("000020.log", b"open"))
+    result = plan(having=having, logs={"000012.log": b"closed", "000020.log": b"open"})
+    assert [item.file.name for item in result.link] == ["000012.log"]
+    assert [item.file.name for item in result.copy] == ["000020.log"]
+    assert result.send == ()
+
+
+def test_the_newest_log_is_newest_by_number() -> None:
+    logs = {"1000000.log": b"open", "999999.log": b"closed"}
+    having = Stored(generation=stored_log("1000000.log", b"open") | stored_log("999999.log", b"closed"))
+    assert [item.file.name for item in plan(having=having, logs=logs).copy] == ["1000000.log"]
+
+
+def test_of_a_log_that_has_grown_only_the_rest_is_sent() -> None:
+    having = Stored(generation=stored_log("000012.log", b"closed") | stored_log("000020.log", b"open"))
+    result = plan(having=having, logs={"000012.log": b"closed+1", "000020.log": b"open+22"})
+    assert [item.prefix for item in result.send] == [
+        Prefix(GENERATION / "000012.log", 6),
+        Prefix(GENERATION / "000020.log", 4),
+    ]
+    assert result.send_bytes == 2 + 3
+
+
+def test_without_a_copy_made_by_the_server_a_grown_log_is_sent_whole() -> None:
+    having = Stored(generation=stored_log("000012.log", b"closed") | stored_log("000020.log", b"open"))
+    logs = {"000012.log": b"closed", "000020.log": b"open+22"}
+    result = plan(having=having, logs=logs, capabilities=NO_COPY)
+    assert [item.file.name for item in result.link] == ["000012.log"]
+    assert [(item.file.name, item.prefix) for item in result.send] == [("000020.log", None)]
+
+
+@pytest.mark.parametrize("theirs", [b"clOsed", b"closed and longer", b""])
+def test_a_log_of_other_contents_is_sent_whole(theirs: bytes) -> None:
+    having = Stored(generation=stored_log("000012.log", theirs), upload=stored_log("000012.log", theirs, UPLOAD))
+    result = plan(having=having, logs={"000012.log": b"closed", "000020.log": b"open"})
+    assert [(item.file.name, item.prefix) for item in result.send] == [("000012.log", None), ("000020.log", None)]
+
+
+def test_a_log_that_an_earlier_try_finished_is_kept() -> None:
+    having = Stored(upload=stored_log("000020.log", b"open", UPLOAD))
+    result = plan(having=having, logs={"000020.log": b"open"})
+    assert [(item.file.name, item.sha256) for item in result.keep] == [("000020.log", digest(b"open"))]
+
+
+names = st.sampled_from(["000001.sst", "000002.sst", "000003.sst", "000004.sst"])
+tables = st.dictionaries(names, st.tuples(st.sampled_from([1, 2]), st.sampled_from(["", "a", "b"])))
+
+
+def files_of(described: dict[str, tuple[int, str]]) -> list[DatabaseFile]:
+    return [DatabaseFile(name, FileKind.TABLE, size, identity) for name, (size, identity) in described.items()]
+
+
+@given(
+    ours=tables,
+    generation=tables,
+    upload=tables,
+    capabilities=st.builds(Capabilities, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+)
+def test_every_file_gets_one_action_that_yields_its_contents(
+    ours: dict[str, tuple[int, str]],
+    generation: dict[str, tuple[int, str]],
+    upload: dict[str, tuple[int, str]],
+    capabilities: Capabilities,
+) -> None:
+    having = Stored(
+        generation=stored(*files_of(generation)), upload=stored(*files_of(upload), folder=UPLOAD, sha256=None)
+    )
+    result = plan(*files_of(ours), having=having, capabilities=capabilities, reupload=True)
+    actions = (*result.keep, *result.link, *result.copy, *result.send)
+    assert sorted(action.file.name for action in actions) == sorted(ours)
+    for kept in result.keep:
+        assert upload[kept.file.name] == ours[kept.file.name] != (kept.file.size_bytes, "")
+    for reused in (*result.link, *result.copy):
+        assert generation[reused.file.name] == ours[reused.file.name] != (reused.file.size_bytes, "")
+    assert capabilities.hard_link or not result.link
+    assert capabilities.server_copy or not result.copy
