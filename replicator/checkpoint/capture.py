@@ -25,10 +25,11 @@ from replicator.checkpoint.staging import (
     LinkStaging,
     TableStaging,
     copy_bytes,
+    write_bytes,
 )
 from replicator.checkpoint.verification import CopyCheck, check_structure
 from replicator.checkpoint.wal_files import WalFile, WalPins
-from replicator.errors import CheckpointError, SourceChangedError, UnsupportedFormatError
+from replicator.errors import CheckpointError, ReplicatorError, SourceChangedError, UnsupportedFormatError
 from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Capture:
         self._root = root
         self._staging: TableStaging = LinkStaging(database, root.staging)
         self._staging_identity: bytes | None = None
+        self._small_files: list[Path] = []
         self._manifest: ManifestFile | None = None
         self._wals = WalPins()
 
@@ -112,14 +114,24 @@ class Capture:
                 hint="it is tried again at the next interval; a slow disk or a starved CPU makes this more likely",
             ) from error
         except OSError as error:
+            self._forget()
             raise CheckpointError(
                 f"no checkpoint of {self._database.path} in {self._root.path}: {error}"
             ) from error
+        except ReplicatorError:
+            self._forget()
+            raise
         finally:
             self._staging.close()
 
     def close(self) -> None:
-        """Let go of the files of the database that are held open."""
+        """Let go of the database: of the files that are held open, and of the links in staging."""
+        self._forget()
+        self._root.discard_staging()
+
+    def _forget(self) -> None:
+        """Begin the next capture from nothing: readers that met an error are of no use any more."""
+        self._staging_identity = None
         self._wals.release()
         if self._manifest:
             self._manifest.close()
@@ -127,11 +139,11 @@ class Capture:
 
     def _try(self, started: float, tries: int) -> Captured:
         identity = self._database.identity()
-        self._open_staging(identity)
+        self._prepare_staging(identity)
         options = self._database.newest_options()
-        _refuse_direct_blobs(options)
+        refuse_direct_blobs(options)
         cut = self._cut(self._database.wal_folder(options.options if options else None))
-        _refuse_foreign_folders(cut.version)
+        refuse_foreign_folders(cut.version)
         settled = self._staging.settle(_live_sizes(cut.version))
         wal_bytes, last_sequence = self._write_wals(cut)
         self._write_small_files(cut, options, identity)
@@ -152,14 +164,17 @@ class Capture:
             last_sequence=last_sequence,
         )
 
-    def _open_staging(self, identity: bytes) -> None:
-        """Files staged from one database are worth nothing for another one in its place."""
+    def _prepare_staging(self, identity: bytes) -> None:
+        """Keep what is staged already, unless it is another database's that was in this one's place."""
         if identity != self._staging_identity or not identity:
             self._staging.close()
             self._root.discard_staging()
+            self._staging.open()
             self._wals.release()
             self._staging_identity = identity
-        self._staging.open()
+        for path in self._small_files:
+            path.unlink(missing_ok=True)
+        self._small_files = []
 
     def _cut(self, wal_folder: Path) -> _Cut:
         """Find one consistent state with all its files pinned. Raises `SourceChangedError` to be tried again."""
@@ -225,9 +240,7 @@ class Capture:
         last_sequence = cut.version.last_sequence
         for wal, size_bytes in cut.wals:
             whole_bytes = wal.whole_records_bytes(size_bytes)
-            target = self._root.staging / wal.name
-            target.unlink(missing_ok=True)
-            wal.copy(target, whole_bytes)
+            wal.copy(self._new_file(wal.name), whole_bytes)
             total_bytes += whole_bytes
             last_sequence = max(last_sequence, wal.last_sequence or 0)
         self._check_not_recycled(cut)
@@ -240,21 +253,27 @@ class Capture:
                 raise SourceChangedError(f"{wal.name} was recycled while it was copied")
 
     def _write_small_files(self, cut: _Cut, options: OptionsCopy | None, identity: bytes) -> None:
-        staging = self._root.staging
-        copy_bytes(cut.manifest.descriptor, staging / cut.manifest.path.name, cut.version.cut_offset)
+        manifest_name = cut.manifest.path.name
+        copy_bytes(cut.manifest.descriptor, self._new_file(manifest_name), cut.version.cut_offset)
         if options:
-            _write_durably(staging / options.name, options.content)
+            write_bytes(self._new_file(options.name), options.content)
         if identity:
-            _write_durably(staging / IDENTITY_NAME, identity)
-        current = staging / CURRENT_NAME
-        _write_durably(current, f"{cut.manifest.path.name}\n".encode())
+            write_bytes(self._new_file(IDENTITY_NAME), identity)
+        current = self._new_file(CURRENT_NAME)
+        write_bytes(current, f"{manifest_name}\n".encode())
         os.utime(current, (cut.taken_at_seconds, cut.taken_at_seconds))
+
+    def _new_file(self, name: str) -> Path:
+        """Name a file of this try: whatever an earlier one left of it is removed, never written over."""
+        path = self._root.staging / name
+        self._small_files.append(path)
+        return path
 
     def _recycle_staging(self, version: ManifestVersion) -> None:
         """Keep of the retired checkpoint what is live: the next capture then links only what is new."""
-        if self._root.staging.exists():
-            self._staging.open()
-            self._staging.trim(_live_sizes(version).keys())
+        self._small_files = []
+        self._staging.open()
+        self._staging.trim(_live_sizes(version).keys())
         self._wals.release(version.lowest_needed_wal)
 
 
@@ -266,7 +285,8 @@ def _live_sizes(version: ManifestVersion) -> dict[FileKey, int]:
     return sizes
 
 
-def _refuse_direct_blobs(options: OptionsCopy | None) -> None:
+def refuse_direct_blobs(options: OptionsCopy | None) -> None:
+    """Raise `UnsupportedFormatError` for a database whose logs alone do not hold its newest writes."""
     if options and options.options.writes_blobs_directly:
         raise UnsupportedFormatError(
             "the database has enable_blob_direct_write on: its logs point into blob files that no MANIFEST lists",
@@ -274,8 +294,11 @@ def _refuse_direct_blobs(options: OptionsCopy | None) -> None:
         )
 
 
-def _refuse_foreign_folders(version: ManifestVersion) -> None:
-    """OPTIONS files do not record db_paths; the MANIFEST says of each file which folder it is in."""
+def refuse_foreign_folders(version: ManifestVersion) -> None:
+    """Raise `UnsupportedFormatError` for a database in several folders.
+
+    OPTIONS files do not record db_paths; the MANIFEST says of each file which folder it is in.
+    """
     for table in version.tables.values():
         if table.path_id:
             raise UnsupportedFormatError(
@@ -283,13 +306,3 @@ def _refuse_foreign_folders(version: ManifestVersion) -> None:
                 f" {table.number:06d}.sst lies in another one",
                 hint="this is not supported: give the application a single database folder",
             )
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    try:
-        with path.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error

@@ -6,6 +6,7 @@ them belong to the checkpoint is decided elsewhere (`capture`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -20,7 +21,7 @@ from replicator.errors import CheckpointError, SourceChangedError, SourceError
 from replicator.rocksdb.filenames import FileKind, parse_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from replicator.checkpoint.database_folder import ListedFile
 
@@ -38,7 +39,7 @@ class CrossDeviceError(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What `settle` did: the names that are new in staging since the last capture, and bytes copied for them."""
+    """What `settle` did: the names that are new in staging since `open`, and the bytes copied for them."""
 
     new_names: tuple[str, ...]
     copied_bytes: int
@@ -48,7 +49,7 @@ class TableStaging(Protocol):
     """The SST and blob files in `checkpoint_staging`."""
 
     def open(self) -> None:
-        """Begin a capture: create the folder, or take stock of the files that are in it already."""
+        """Create the folder, or take stock of the SST and blob files in it; anything else there is removed."""
 
     def pin(self, listed: Iterable[ListedFile]) -> None:
         """Make sure that the listed SST and blob files cannot go away; those that are gone already are skipped."""
@@ -63,7 +64,7 @@ class TableStaging(Protocol):
         """Leave nothing but live files in staging, so that no space is held for others."""
 
     def close(self) -> None:
-        """End the capture: give up what is held outside the folder."""
+        """Give up what is held outside the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class LinkStaging:
                     continue
                 self._staged[kind, number] = self._new[kind, number] = _Staged(name, file.inode)
         except OSError as error:
-            raise _link_trouble(error, self._database, self._folder) from error
+            raise link_trouble(error, self._database, self._folder) from error
         finally:
             os.close(source)
             os.close(target)
@@ -233,22 +234,38 @@ def copy_bytes(source: int, target: Path, size_bytes: int) -> None:
     Shares the blocks where the filesystem can, else copies inside the kernel.
     Raises `SourceChangedError` if the file is shorter, `CheckpointError` if the copy cannot be written.
     """
+    with _new_file(target) as descriptor:
+        if not _share_blocks(source, descriptor, size_bytes):
+            position = 0
+            while position < size_bytes:
+                count = _copy_range(source, descriptor, size_bytes - position, position)
+                if count == 0:
+                    raise SourceChangedError(f"{target.name} became shorter while it was copied")
+                position += count
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write the new file `target` and sync it. Raises `CheckpointError` if it cannot be written."""
+    with _new_file(target) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[int]:
+    """Create a file that must not be there yet, and sync it at the end.
+
+    Never an existing one: a hard link to it may be part of another checkpoint.
+    """
     try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            if not _share_blocks(source, descriptor, size_bytes):
-                position = 0
-                while position < size_bytes:
-                    count = _copy_range(source, descriptor, size_bytes - position, position)
-                    if count == 0:
-                        raise SourceChangedError(f"{target.name} became shorter while it was copied")
-                    position += count
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise CheckpointError(
-            f"cannot write {target}: {error.strerror}",
+            f"cannot write {path}: {error.strerror}",
             hint="free some space there" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "",
         ) from error
 
@@ -314,7 +331,8 @@ def _wrong_size(name: str, found_bytes: int, expected_bytes: int) -> SourceChang
     return SourceChangedError(f"{name} has {found_bytes} bytes where the MANIFEST says {expected_bytes}")
 
 
-def _link_trouble(error: OSError, database: Path, folder: Path) -> SourceError:
+def link_trouble(error: OSError, database: Path, folder: Path) -> SourceError:
+    """Say why a file of `database` could not be linked to `folder`."""
     if error.errno == errno.EXDEV:
         return CrossDeviceError(f"{folder} is on another filesystem or mount than {database}")
     if error.errno == errno.EPERM:

@@ -14,9 +14,12 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from replicator.checkpoint.rotation import CURRENT
+from replicator.errors import CheckpointError
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from watchdog.observers.api import BaseObserver
 
 
 class CheckpointWatcher(FileSystemEventHandler):
@@ -29,8 +32,7 @@ class CheckpointWatcher(FileSystemEventHandler):
         self._root = root
         self._current = root / CURRENT
         self._changed = threading.Event()
-        self._observer = Observer()
-        self._observer.name = f"watch {root}"
+        self._observer: BaseObserver | None = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """See watchdog: called on the observer's thread for every event."""
@@ -49,12 +51,30 @@ class CheckpointWatcher(FileSystemEventHandler):
         self._changed.set()
 
     def __enter__(self) -> Self:
-        self._observer.schedule(self, str(self._root), recursive=False)
-        self._observer.start()
+        """Begin to watch. Raises `CheckpointError` if the system gives no watch."""
+        try:
+            # Not sooner: watchdog takes an inotify instance as soon as there is an observer.
+            self._observer = Observer()
+            self._observer.name = f"watch {self._root}"
+            self._observer.schedule(self, str(self._root), recursive=False)
+            self._observer.start()
+        except OSError as error:
+            self._stop()
+            raise CheckpointError(
+                f"cannot watch {self._root}: {error.strerror}",
+                hint="raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl,"
+                " and the limit on open files",
+            ) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._observer.stop()
-        self._observer.join()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            if self._observer.is_alive():
+                self._observer.join()
+            self._observer = None

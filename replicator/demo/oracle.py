@@ -1,7 +1,7 @@
 """The judge of replicas: opens a copy of one with a real engine and says whether it is exact.
 
-`python -m replicator.demo.oracle PATH` prints the verdict as JSON. A process of its own is the right place for
-what may be damaged: the engine can crash on it. What "exact" means is said in `layout`.
+`python -m replicator.demo.oracle PATH [RECOVERY]` prints the verdict as JSON. A process of its own is the right
+place for what may be damaged: the engine can crash on it. What "exact" means is said in `layout`.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def _read_family(database: Rdict, name: str) -> dict[bytes, bytes]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Judge the database named by the only argument; 0 if it is exact, 1 if it is not."""
-    [path] = arguments
-    verdict = judge(Path(path))
+    """Judge the database named by the first argument, recovered as the second says; 0 if it is exact, else 1."""
+    path, *recovery = arguments
+    verdict = judge(Path(path), recovery=Recovery(*recovery or [Recovery.ABSOLUTE]))
     sys.stdout.write(verdict.to_json() + "\n")
     return 0 if verdict.exact else 1
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+import paramiko
+
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.sftp_login import log_in
 from replicator.errors import ProtocolError
@@ -16,12 +18,12 @@ from replicator.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import paramiko
-
     from replicator.destination.sftp_login import SftpSettings, SshLine
     from replicator.destination.sftp_protocol import Limits, Reply, Request
 
 _MOST_IN_FLIGHT = 64
+# OpenSSH lets 2 MiB into a session that it has not read yet; more would only delay what is asked next.
+_MOST_BULK_BYTES = 4 << 20
 _FLUSH_AT_BYTES = 256 * 1024
 _LARGEST_HEAD_BYTES = 1024
 _RECEIVE_BYTES = 256 * 1024
@@ -36,7 +38,8 @@ class SftpConnection:
     def __init__(self, line: SshLine, channel: paramiko.Channel) -> None:
         self._line = line
         self._channel = channel
-        self._handlers: dict[int, Callable[[Reply], None]] = {}
+        self._handlers: dict[int, tuple[Callable[[Reply], None], int]] = {}
+        self._bulk_bytes = 0
         self._replies: deque[tuple[int, Reply]] = deque()
         self._inbox = bytearray()
         self._next_number = 0
@@ -57,7 +60,7 @@ class SftpConnection:
             with line.translated("open a session"):
                 channel = line.transport.open_session()
                 channel.settimeout(settings.timeout_seconds)
-                channel.invoke_subsystem("sftp")
+                _ask_for_sftp(line, channel)
             return cls(line, channel)
         except BaseException:
             line.close()
@@ -73,15 +76,15 @@ class SftpConnection:
     @property
     def has_room(self) -> bool:
         """Whether another piece of bulk data should be posted now."""
-        return len(self._handlers) < _MOST_IN_FLIGHT
+        return len(self._handlers) < _MOST_IN_FLIGHT and self._bulk_bytes < _MOST_BULK_BYTES
 
-    def post(self, request: Request, on_reply: Callable[[Reply], None]) -> None:
-        """Send a request, soon; `on_reply` is called with the answer."""
+    def post(self, request: Request, on_reply: Callable[[Reply], None], *, bulk_bytes: int = 0) -> None:
+        """Send a request, soon; `on_reply` is called with the answer, of which `bulk_bytes` are file contents."""
         number = self._take_number()
         packet = request.packet(number)
         start = self._reserve(len(packet))
         self._outbox[start : start + len(packet)] = packet
-        self._commit(len(packet), number, on_reply)
+        self._commit(len(packet), number, on_reply, bulk_bytes)
 
     def post_write(
         self,
@@ -98,7 +101,7 @@ class SftpConnection:
         data_start = start + len(head)
         self._outbox[start:data_start] = head
         fill(self._outbox[data_start : data_start + length])
-        self._commit(len(head) + length, number, on_reply)
+        self._commit(len(head) + length, number, on_reply, length)
 
     def flush(self) -> None:
         """Send what was posted."""
@@ -122,9 +125,10 @@ class SftpConnection:
             self.flush()
         return self._filled
 
-    def _commit(self, length: int, number: int, on_reply: Callable[[Reply], None]) -> None:
+    def _commit(self, length: int, number: int, on_reply: Callable[[Reply], None], bulk_bytes: int) -> None:
         self._filled += length
-        self._handlers[number] = on_reply
+        self._handlers[number] = on_reply, bulk_bytes
+        self._bulk_bytes += bulk_bytes
         if self._filled >= _FLUSH_AT_BYTES:
             self.flush()
 
@@ -137,10 +141,11 @@ class SftpConnection:
             self._read()
         while self._replies:
             number, reply = self._replies.popleft()
-            handler = self._handlers.pop(number, None)
-            if handler is None:
+            if number not in self._handlers:
                 self.close()
                 raise ProtocolError(f"{self._line.label}: the SFTP server answered a question nobody asked")
+            handler, bulk_bytes = self._handlers.pop(number)
+            self._bulk_bytes -= bulk_bytes
             handler(reply)
 
     def receive_until(self, condition: Callable[[], bool]) -> None:
@@ -205,10 +210,7 @@ class SftpConnection:
             with self._line.translated("begin SFTP"):
                 data = self._channel.recv(_RECEIVE_BYTES)
                 if not data and self._line.is_alive:
-                    raise ProtocolError(
-                        f"{self._line.label}: the server lets the user in but ends SFTP at once",
-                        hint="the account needs the sftp subsystem, or ForceCommand internal-sftp",
-                    )
+                    raise _no_sftp(self._line.label)
                 if not data:
                     raise EOFError
             self._inbox += data
@@ -226,3 +228,19 @@ class SftpConnection:
     def close(self) -> None:
         """End the session; may be called from any thread."""
         self._line.close()
+
+
+def _ask_for_sftp(line: SshLine, channel: paramiko.Channel) -> None:
+    try:
+        channel.invoke_subsystem("sftp")
+    except paramiko.SSHException as error:
+        if line.is_alive:  # it refused, rather than hung up
+            raise _no_sftp(line.label) from error
+        raise
+
+
+def _no_sftp(label: str) -> ProtocolError:
+    return ProtocolError(
+        f"{label}: the server lets the user in but offers no SFTP",
+        hint="the account needs `Subsystem sftp internal-sftp` or `ForceCommand internal-sftp` in sshd_config",
+    )

@@ -151,7 +151,7 @@ class Downloader:
             file.early[position] = data
             self._write(file)
 
-        self._connection.post(protocol.read(file.handle, position, length), arrived)
+        self._connection.post(protocol.read(file.handle, position, length), arrived, bulk_bytes=length)
 
     def _write(self, file: _File) -> None:
         target = file.target

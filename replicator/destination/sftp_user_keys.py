@@ -82,7 +82,7 @@ class UserKeys:
         except paramiko.PasswordRequiredException:
             return None
         except TypeError as error:  # what the cryptography library says of a missing password
-            if "encrypted" in str(error):
+            if "password" in str(error).lower():
                 return None
             raise self._unusable(path, str(error)) from error
         except OSError as error:

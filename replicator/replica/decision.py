@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from replicator.replica.catalog import Writer
     from replicator.rocksdb.inventory import Inventory
 
+TAKE_OVER_COMMAND = "replicator run -c FILE --once --take-over"
+
 
 @dataclass(frozen=True, slots=True)
 class PublishRequest:
@@ -41,7 +43,7 @@ class PublishRequest:
     keep: KeepPolicy = field(default_factory=KeepPolicy)
     take_over: bool = False
     reupload: bool = False
-    take_over_command: str = "replicator run -c FILE --once --take-over"
+    take_over_command: str = TAKE_OVER_COMMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,10 @@ def decide(request: PublishRequest, destination: Destination) -> Decision:
     Raises `WrongWriterError`, `MissingCapabilityError`, `NoSpaceError`, `SourceChangedError` if a log is gone.
     """
     replica = inspect_replica(destination, ReplicaLayout(request.database), request.writer)
-    _refuse_other_writer(request, destination, replica)
+    if not request.take_over:
+        refuse_other_writer(
+            destination, request.database, replica, request.writer, take_over_command=request.take_over_command
+        )
     log_digests = LogDigests(
         {
             name: sha256_of_prefixes(request.folder / name, lengths)
@@ -79,12 +84,20 @@ def decide(request: PublishRequest, destination: Destination) -> Decision:
     return Decision(request, replica, _new_id(request, destination, replica), log_digests, plan)
 
 
-def _refuse_other_writer(request: PublishRequest, destination: Destination, replica: Replica) -> None:
-    if request.take_over or not replica.ids:
+def refuse_other_writer(
+    destination: Destination,
+    database: str,
+    replica: Replica,
+    writer: Writer,
+    *,
+    take_over_command: str = TAKE_OVER_COMMAND,
+) -> None:
+    """Raise `WrongWriterError` if the replica of `database` belongs to another writer than `writer`."""
+    if not replica.ids:
         return
     if replica.newest is None:
         who = "generations whose catalogs are all damaged, so that nobody can tell who wrote them"
-    elif replica.newest.writer != request.writer:
+    elif replica.newest.writer != writer:
         who = (
             f"a replica that belongs to another writer: {replica.newest.writer},"
             f" which published {replica.newest.generation} last"
@@ -92,8 +105,8 @@ def _refuse_other_writer(request: PublishRequest, destination: Destination, repl
     else:
         return
     raise WrongWriterError(
-        f"{destination.label}: {request.database} holds {who}; this is {request.writer}",
-        hint=f"if this database is to be replicated there from now on: {request.take_over_command}",
+        f"{destination.label}: {database} holds {who}; this is {writer}",
+        hint=f"if this database is to be replicated there from now on: {take_over_command}",
     )
 
 

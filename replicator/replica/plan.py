@@ -2,10 +2,10 @@
 
 Pure: an inventory and what is known of the destination in, actions out; `publish` carries them out.
 
-A table or blob file is had already when its name, its size and its identity (section "Reuse" of
-`docs/architecture.md`) are all equal. A write-ahead log has no identity: it is compared by the SHA-256 of as
-many of our own bytes as the destination's copy has. The newest one is never shared by hard link, since it
-still grows and a generation never changes. CURRENT, MANIFEST, OPTIONS and IDENTITY are small and always sent.
+A table or blob file is had already when its name, its size and its identity are all equal. A write-ahead log has
+no identity: it is compared by the SHA-256 of as many of our own bytes as the destination's copy has. The newest
+one is never shared by hard link, since it still grows and a generation never changes. CURRENT, MANIFEST, OPTIONS
+and IDENTITY are small and always sent.
 """
 
 from __future__ import annotations

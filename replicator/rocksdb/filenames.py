@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 CURRENT_NAME = "CURRENT"
 IDENTITY_NAME = "IDENTITY"
@@ -43,6 +44,7 @@ _NUMBERED = (
 )
 
 
+@lru_cache(maxsize=1 << 17)
 def parse_file_name(name: str) -> FileName | None:
     """Say what `name` is; None for names that are not part of a copy (LOCK, LOG, *.dbtmp, anything else)."""
     if name == CURRENT_NAME:

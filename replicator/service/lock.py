@@ -43,6 +43,32 @@ def hold_checkpoint_root(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder_of(root: Path) -> str | None:
+    """Say which process holds `root` at this instant; None if there is none.
+
+    The lock is only tried, shared, and let go at once; nothing is written.
+    Raises `CheckpointError` if the lock file cannot be read.
+    """
+    try:
+        descriptor = os.open(root / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the lock file {root / LOCK_NAME}: {error.strerror}",
+            hint="run this as the user that the service runs as",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_holder(descriptor)
+    except OSError as error:
+        raise _no_lock(root, error) from error
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _open(root: Path) -> int:
     # Not inherited by programs that we start (CLOEXEC): they would hold the lock on after our end.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -60,14 +86,18 @@ def _lock(descriptor: int, root: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno != errno.EWOULDBLOCK:
-            raise CheckpointError(
-                f"cannot lock {root / LOCK_NAME}: {error.strerror}",
-                hint="the filesystem of the checkpoint root must support flock",
-            ) from error
+            raise _no_lock(root, error) from error
         raise LockedError(
             f"checkpoint root {root} is held by {_read_holder(descriptor)}",
             hint="stop that process first, or choose another checkpoint root",
         ) from None
+
+
+def _no_lock(root: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"cannot lock {root / LOCK_NAME}: {error.strerror}",
+        hint="the filesystem of the checkpoint root must support flock",
+    )
 
 
 def _write_holder(descriptor: int) -> None:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
+def writer_of(database: DatabaseConfig, database_id: str) -> Writer:
+    """Return as whom this host publishes a database."""
+    return Writer(host=socket.gethostname(), database_path=str(database.path), database_id=database_id)
+
+
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
     """What is the same for all databases of a destination."""
@@ -67,11 +72,7 @@ class Transfer:
                     folder=checkpoint.folder,
                     inventory=checkpoint.inventory,
                     captured_at=datetime.fromtimestamp(checkpoint.captured_at_seconds, UTC),
-                    writer=Writer(
-                        host=socket.gethostname(),
-                        database_path=str(self._database.path),
-                        database_id=checkpoint.inventory.database_id,
-                    ),
+                    writer=writer_of(self._database, checkpoint.inventory.database_id),
                     keep=settings.keep,
                     take_over=settings.take_over,
                     reupload=settings.reupload,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 UNPRIVILEGED_USER = "nobody"
 _START_SECONDS = 20.0
+_END_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class ServerOptions:
     chroot: bool = False
     denied: tuple[str, ...] = ()
     sftp: bool = True
+    forwarding: bool = True
+    host_key_types: tuple[str, ...] = ("ed25519",)
     user: str = field(default_factory=lambda: UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser())
 
 
@@ -55,8 +58,8 @@ class OpenSshServer:
         # Not below pytest's folder: that one is closed to other users, and a chroot must be root's all the way.
         self.folder = Path(tempfile.mkdtemp(prefix="replicator-sshd-", dir="/srv" if os.geteuid() == 0 else None))
         self.folder.chmod(0o755)
-        self.host_key = self._make_key("host_key")
-        self.identity_file = self._make_key("user_key")
+        self.host_keys = [self.make_key(f"host_{kind}", kind=kind) for kind in self.options.host_key_types]
+        self.identity_file = self.make_key("user_key")
         self.known_hosts = self.folder / "known_hosts"
         if self.options.chroot:
             root = self.folder / "chroot"
@@ -85,7 +88,7 @@ class OpenSshServer:
         self.port = self.port or _free_port()
         config = self.folder / "sshd_config"
         config.write_text(self._config())
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {self.host_key.with_suffix('.pub').read_text()}")
+        self.known_hosts.write_text(self.known_hosts_lines())
         sshd = shutil.which("sshd") or "/usr/sbin/sshd"
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=log)
@@ -109,7 +112,7 @@ class OpenSshServer:
         for session in sessions:
             with suppress(psutil.NoSuchProcess):
                 session.kill()
-        psutil.wait_procs(sessions, timeout=10)
+        wait_for_end(sessions)
 
     def sessions(self) -> list[psutil.Process]:
         """All processes of sessions."""
@@ -169,12 +172,18 @@ class OpenSshServer:
             account = pwd.getpwnam(self.user)
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    # --- parts ---------------------------------------------------------------------------------------
-
-    def _make_key(self, name: str) -> Path:
+    def make_key(self, name: str, *, kind: str = "ed25519", passphrase: str = "") -> Path:
+        """Create a private key, and NAME.pub beside it."""
         path = self.folder / name
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+        command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", name, "-f", str(path)]
+        subprocess.run(command, check=True)
         return path
+
+    def known_hosts_lines(self) -> str:
+        """What a known_hosts file should say of this server."""
+        return "".join(f"[127.0.0.1]:{self.port} {key.with_suffix('.pub').read_text()}" for key in self.host_keys)
+
+    # --- parts ---------------------------------------------------------------------------------------
 
     def _config(self) -> str:
         internal = "internal-sftp"
@@ -183,7 +192,7 @@ class OpenSshServer:
         lines = [
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
-            f"HostKey {self.host_key}",
+            *(f"HostKey {key}" for key in self.host_keys),
             f"AuthorizedKeysFile {self.identity_file}.pub",
             "PidFile none",
             "UsePAM no",
@@ -191,7 +200,7 @@ class OpenSshServer:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
-            "AllowTcpForwarding yes",
+            f"AllowTcpForwarding {'yes' if self.options.forwarding else 'no'}",
             "MaxStartups 100",
         ]
         if self.options.sftp:
@@ -199,6 +208,17 @@ class OpenSshServer:
         if self.options.chroot:
             lines += [f"ChrootDirectory {self.folder / 'chroot'}", f"ForceCommand {internal}"]
         return "\n".join([*lines, ""])
+
+
+def wait_for_end(processes: list[psutil.Process]) -> None:
+    """Wait until none of them does anything any more; whether somebody has reaped them does not matter."""
+    deadline = time.monotonic() + _END_SECONDS
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{process} does not end")
+                time.sleep(0.01)
 
 
 def _free_port() -> int:

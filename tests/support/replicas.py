@@ -16,7 +16,7 @@ from replicator.rocksdb.filenames import FileKind
 from replicator.rocksdb.inventory import DatabaseFile, Inventory
 
 if TYPE_CHECKING:
-    from pathlib import Path, PurePosixPath
+    from pathlib import Path
 
 DATABASE = "chat"
 DATABASE_ID = "11f3e7a1-0000-4000-8000-000000000001"

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 _FAMILY = re.compile(r'-+ Column family "(?P<name>.*)"  \(ID (?P<id>\d+)\) -+')
 _LEVEL = re.compile(r"--- level (?P<level>\d+) --- version# \d+ ---")
 _TABLE = re.compile(r" (?P<number>\d+):(?P<size>\d+)\[(?P<low>\d+) \.\. (?P<high>\d+)\]")
-_BLOB = re.compile(r"blob_file_number: (?P<number>\d+) total_blob_count: (?P<count>\d+) total_blob_bytes: (?P<size>\d+)")
-_SUMMARY = re.compile(r"next_file_number (?P<next>\d+) last_sequence (?P<sequence>\d+) .* min_log_number_to_keep (?P<log>\d+)")
+_BLOB = re.compile(
+    r"blob_file_number: (?P<number>\d+) total_blob_count: (?P<count>\d+) total_blob_bytes: (?P<size>\d+)"
+)
+_SUMMARY = re.compile(
+    r"next_file_number (?P<next>\d+) last_sequence (?P<sequence>\d+) .* min_log_number_to_keep (?P<log>\d+)"
+)
 _WAL_LINE = re.compile(r"(?P<sequence>\d+),(?P<count>\d+),(?P<size>\d+),(?P<offset>\d+),")
 
 
@@ -64,7 +68,12 @@ def dump_manifest(manifest: Path) -> DumpedManifest:
         elif found := _LEVEL.fullmatch(line):
             level = int(found["level"])
         elif found := _TABLE.match(line):
-            family.tables[int(found["number"])] = (level, int(found["size"]), int(found["low"]), int(found["high"]))
+            family.tables[int(found["number"])] = (
+                level,
+                int(found["size"]),
+                int(found["low"]),
+                int(found["high"]),
+            )
         elif found := _BLOB.match(line):
             family.blobs[int(found["number"])] = (int(found["count"]), int(found["size"]))
         elif found := _SUMMARY.match(line):
@@ -80,7 +89,9 @@ def dump_wal(wal: Path) -> list[DumpedBatch]:
     """Have `ldb` list the batches of a WAL."""
     lines = _run("dump_wal", f"--walfile={wal}").splitlines()
     found = [match for line in lines if (match := _WAL_LINE.match(line))]
-    return [DumpedBatch(*(int(match[name]) for name in ("sequence", "count", "size", "offset"))) for match in found]
+    return [
+        DumpedBatch(*(int(match[name]) for name in ("sequence", "count", "size", "offset"))) for match in found
+    ]
 
 
 def _run(*arguments: str) -> str:

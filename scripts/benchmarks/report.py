@@ -1,0 +1,57 @@
+"""Figures of benchmarks: the table for a person, the JSON for a program."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison. Samples are seconds (MiB for memory); `ratio` says how many times better ours is."""
+
+    case: str
+    against: str
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
+    unit: str = "s"
+
+    @property
+    def ratio(self) -> float:
+        """Median of theirs over median of ours: above 1 is in our favour."""
+        return statistics.median(self.theirs) / statistics.median(self.ours)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print a table with medians."""
+    lines = [("CASE", "AGAINST", "OURS", "THEIRS", "RATIO")]
+    lines += [
+        (
+            row.case,
+            row.against,
+            f"{statistics.median(row.ours):.3f} {row.unit}",
+            f"{statistics.median(row.theirs):.3f} {row.unit}",
+            f"{row.ratio:.2f}x",
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def write_json(rows: Sequence[Row], path: Path) -> None:
+    """Write all samples."""
+    document = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
