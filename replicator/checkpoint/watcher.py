@@ -6,6 +6,7 @@ that period. What the folder contains is not judged here.
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from watchdog.observers.api import BaseObserver
+
+_HINTS = {
+    errno.EMFILE: "raise fs.inotify.max_user_instances with sysctl, or the limit on open files",
+    errno.ENOSPC: "raise fs.inotify.max_user_watches with sysctl",
+}
 
 
 class CheckpointWatcher(FileSystemEventHandler):
@@ -62,8 +68,7 @@ class CheckpointWatcher(FileSystemEventHandler):
             self._stop()
             raise CheckpointError(
                 f"cannot watch {self._root}: {error.strerror}",
-                hint="raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl,"
-                " and the limit on open files",
+                hint=_HINTS.get(error.errno or 0, "the user that runs this must be able to list that folder"),
             ) from error
         return self
 

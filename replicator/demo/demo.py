@@ -116,6 +116,7 @@ class _Play:
         # Captured after the kill: it holds all that the dead primary had written.
         self._watch(lambda: self._newest is not None and self._newest.time > killed_at)
         self._watch(lambda: self._judging is None and self._newest in self._judged)
+        self._screen.end_status()
         self._service.stop()
         self._screen.event("service", "stopped")
         restore = self._restore()
@@ -209,10 +210,10 @@ class _Play:
             return
         match event["event"]:
             case "checkpoint.made":
-                wal = format_size(event["wal_bytes"])
+                logs = format_size(event["wal_bytes"])
                 self._screen.event(
                     "checkpoint",
-                    f"{event['live_files']} tables, {event['new_files']} new; {wal} of logs; took {event['took']}",
+                    f"{event['live_files']} tables linked, {logs} of its logs copied; took {event['took']}",
                 )
             case "publish.done":
                 self._newest = GenerationId.parse(event["generation"])
@@ -244,16 +245,14 @@ class _Play:
         return verdict
 
     def _show_status(self) -> None:
-        newest = max(self._judged, default=None)
-        exact = newest is not None and self._judged[newest].exact
+        exact = [verdict.position for verdict in self._judged.values() if verdict.exact]
+        age = datetime.now(UTC) - self._newest.time if self._newest is not None else None
         self._screen.status(
             Status(
                 primary_alive=self._primary_alive,
                 primary_position=self._stage.acknowledged,
-                replica_position=self._judged[newest].position if newest and exact else None,
-                replica_age_seconds=(datetime.now(UTC) - self._newest.time).total_seconds()
-                if self._newest
-                else None,
+                replica_age_seconds=age.total_seconds() if age is not None else None,
+                judged_position=max(exact, default=None),
             )
         )
 

@@ -98,8 +98,8 @@ def _read_family(database: Rdict, name: str) -> dict[bytes, bytes]:
 
 def main(arguments: Sequence[str]) -> int:
     """Judge the database named by the first argument, recovered as the second says; 0 if it is exact, else 1."""
-    path, *recovery = arguments
-    verdict = judge(Path(path), recovery=Recovery(*recovery or [Recovery.ABSOLUTE]))
+    path, *rest = arguments
+    verdict = judge(Path(path), recovery=Recovery(rest[0]) if rest else Recovery.ABSOLUTE)
     sys.stdout.write(verdict.to_json() + "\n")
     return 0 if verdict.exact else 1
 

@@ -1,6 +1,6 @@
 """One process of the demo: started, listened to, ended; if it fails, what it said on standard error is the reason.
 
-What a process says goes to unnamed files that are read now and then: nothing blocks on a pipe, no thread is needed.
+What a process says goes to unnamed files that are read now and then: no pipe that blocks, no thread.
 """
 
 from __future__ import annotations

@@ -30,14 +30,14 @@ _SUBJECT_WIDTH = 11
 class Status:
     """Where things are at this instant.
 
-    `replica_position` is that of the newest generation that was judged, None before there is one;
-    `replica_age_seconds` is the age of the newest generation.
+    `replica_age_seconds` is the age of the newest generation, and `judged_position` the newest batch that a
+    generation was found to hold, exactly; both None before there is one.
     """
 
     primary_alive: bool
     primary_position: int
-    replica_position: int | None
     replica_age_seconds: float | None
+    judged_position: int | None
 
 
 class Screen:
@@ -61,7 +61,7 @@ class Screen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        self.end_status()
 
     def say(self, text: str) -> None:
         """Show a line by itself."""
@@ -76,6 +76,10 @@ class Screen:
         """Keep the status up to date; does nothing where nothing is drawn."""
         if self._drawn:
             self._live.update(_panel(status), refresh=True)
+
+    def end_status(self) -> None:
+        """Remove the status; it is not to be shown again."""
+        self._live.stop()
 
     def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
         """Show rows of a name, a figure and a remark."""
@@ -103,11 +107,9 @@ class Screen:
 def _panel(status: Status) -> Panel:
     grid = Table.grid(padding=(0, 2))
     state = Text("writing", "green") if status.primary_alive else Text("killed", "bold red")
-    grid.add_row("primary", state, f"batch {status.primary_position:,}")
+    grid.add_row("primary", state, f"at batch {status.primary_position:,}")
     if status.replica_age_seconds is not None:
-        age = f"{format_duration(status.replica_age_seconds)} old"
-        position = "being judged"
-        if status.replica_position is not None:
-            position = f"exact at batch {status.replica_position:,}"
-        grid.add_row("replica", age, position)
+        grid.add_row("replica", f"{format_duration(status.replica_age_seconds)} old", "")
+    if status.judged_position is not None:
+        grid.add_row("judged", "exact", f"at batch {status.judged_position:,}")
     return Panel(grid, expand=False, border_style="dim")

@@ -76,7 +76,7 @@ _HINTS: Final[tuple[tuple[type[Exception], str], ...]] = (
     ),
     (
         AccessDeniedError,
-        "let the account write there: owner and mode of the folder, a read-only mount, or a filesystem without links",
+        "let the account do that: owner and mode of the folder, a read-only mount, a filesystem without links",
     ),
     (NoSpaceError, "make room there"),
     (MissingCapabilityError, "use a server (such as OpenSSH) or filesystem that has it"),

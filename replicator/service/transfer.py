@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,9 @@ _log = structlog.get_logger()
 
 def writer_of(database: DatabaseConfig, database_id: str) -> Writer:
     """Return as whom this host publishes a database."""
-    return Writer(host=socket.gethostname(), database_path=str(database.path), database_id=database_id)
+    # A path need not be UTF-8, a catalog must be.
+    path = os.fsencode(database.path).decode("utf-8", "backslashreplace")
+    return Writer(host=socket.gethostname(), database_path=path, database_id=database_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from capture import bench_capture
 from report import Row, print_rows, write_json
+from transfer import bench_transfer
 
 
 
-CASES = {"capture": bench_capture}
+CASES = {"capture": bench_capture, "transfer": bench_transfer}
 
 
 def main() -> int:

@@ -46,9 +46,9 @@ def test_other_names_of_a_copy_are_parsed(name: str, kind: FileKind, number: int
 @pytest.mark.parametrize(
     "name",
     [
-        "", "LOCK", "LOG", "LOG.old.1", "000007.dbtmp", "OPTIONS-000007.dbtmp", "MANIFEST-", "MANIFEST-1x", "x.sst",
-        "000001.sst.part", ".000001.sst", "archive", "000001.sst\n", "current", "CURRENT\n", "-1.sst", "1.log/",
-        "٣.sst", "rocksdict-config.json",
+        "", "LOCK", "LOG", "LOG.old.1", "000007.dbtmp", "OPTIONS-000007.dbtmp", "MANIFEST-", "MANIFEST-1x",
+        "000001.sst.part", ".000001.sst", "archive", "x.sst", "000001.sst\n", "current", "CURRENT\n", "-1.sst",
+        "1.log/", "٣.sst", "rocksdict-config.json",
     ],
 )  # fmt: skip
 def test_other_names_are_left_out(name: str) -> None:

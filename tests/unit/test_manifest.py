@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.errors import CorruptFileError
-from replicator.rocksdb.manifest import BlobFile, ManifestState, blob_identity, table_identity
+from replicator.rocksdb.live_files import BlobFile
+from replicator.rocksdb.manifest import ManifestState, blob_identity, table_identity
 from replicator.rocksdb.record_log import Tail
 from tests.support import rocksdb_encoding as encode
 from tests.support.rocksdb_encoding import write_log
@@ -235,8 +236,8 @@ def test_the_identity_of_a_table_follows_it_through_levels() -> None:
         {"unique_id": bytes(range(16))},
         {"created_seconds": 1_700_000_000},
     ):
-        at_top = _state(encode.new_table(1, level=0, epoch=4, **table))  # type: ignore[arg-type]
-        moved = _state(encode.new_table(1, level=6, epoch=2, **table))  # type: ignore[arg-type]
+        at_top = _state(encode.new_table(1, level=0, epoch=4, **table))
+        moved = _state(encode.new_table(1, level=6, epoch=2, **table))
         assert table_identity(at_top.tables[1], "db") == table_identity(moved.tables[1], "db") != ""
 
 

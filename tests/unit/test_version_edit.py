@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.errors import CorruptFileError, SourceError, UnsupportedFormatError
+from replicator.errors import CorruptFileError, UnsupportedFormatError
 from replicator.rocksdb.coding import read_varint
 from replicator.rocksdb.version_edit import (
     BlobAddition,
@@ -182,17 +184,13 @@ def test_an_edit_cut_at_any_byte_is_refused_or_shorter() -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_raises_nothing_but_our_errors(payload: bytes) -> None:
-    try:
+    with suppress(CorruptFileError, UnsupportedFormatError):
         decode_version_edit(payload)
-    except SourceError as error:
-        assert isinstance(error, CorruptFileError | UnsupportedFormatError)
 
 
 @given(st.integers(0, len(_FULL_EDIT) - 1), st.integers(0, 255))
 def test_a_changed_byte_raises_nothing_but_our_errors(place: int, value: int) -> None:
     changed = bytearray(_FULL_EDIT)
     changed[place] = value
-    try:
+    with suppress(CorruptFileError, UnsupportedFormatError):
         decode_version_edit(bytes(changed))
-    except SourceError as error:
-        assert isinstance(error, CorruptFileError | UnsupportedFormatError)

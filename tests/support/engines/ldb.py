@@ -19,12 +19,12 @@ _BLOB = re.compile(
 _SUMMARY = re.compile(
     r"next_file_number (?P<next>\d+) last_sequence (?P<sequence>\d+) .* min_log_number_to_keep (?P<log>\d+)"
 )
-_WAL_LINE = re.compile(r"(?P<sequence>\d+),(?P<count>\d+),(?P<size>\d+),(?P<offset>\d+),")
+_WAL_LINE = re.compile(r"(?P<sequence>\d+),(?P<count>\d+),(?P<size>\d+),\d+,")
 
 
 @dataclass
 class DumpedFamily:
-    """A column family: tables as number to (level, size, lowest and highest sequence), blobs as number to bytes."""
+    """A column family: tables are (level, size, lowest and highest sequence), blob files (count, bytes)."""
 
     name: str
     log_number: int = 0
@@ -45,12 +45,11 @@ class DumpedManifest:
 
 @dataclass(frozen=True)
 class DumpedBatch:
-    """A line of `ldb dump_wal`; `offset` is where the record starts in the file."""
+    """A line of `ldb dump_wal`; the offset it prints is left out, for it may be that of padding."""
 
     sequence: int
     count: int
     size_bytes: int
-    offset: int
 
 
 def dump_manifest(manifest: Path) -> DumpedManifest:
@@ -89,9 +88,7 @@ def dump_wal(wal: Path) -> list[DumpedBatch]:
     """Have `ldb` list the batches of a WAL."""
     lines = _run("dump_wal", f"--walfile={wal}").splitlines()
     found = [match for line in lines if (match := _WAL_LINE.match(line))]
-    return [
-        DumpedBatch(*(int(match[name]) for name in ("sequence", "count", "size", "offset"))) for match in found
-    ]
+    return [DumpedBatch(*(int(match[name]) for name in ("sequence", "count", "size"))) for match in found]
 
 
 def _run(*arguments: str) -> str:
