@@ -16,7 +16,7 @@ from replicator.destination.directory import DirectoryDestination
 from replicator.destination.rate_limit import RateLimiter
 from replicator.destination.retrying import RetryingDestination
 from replicator.destination.sftp import SftpDestination
-from replicator.destination.sftp_login import SftpSettings
+from replicator.destination.sftp_route import SftpSettings
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
 from replicator.service.database_loop import DatabaseLoop

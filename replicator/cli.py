@@ -54,6 +54,7 @@ app = typer.Typer(
     name="replicator",
     help="Continuous replication for the RocksDB databases of applications that nobody wants to modify.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -112,9 +113,10 @@ def run(
         bool, typer.Option("--take-over", help="Become the writer of replicas that belong to another writer.")
     ] = False,
 ) -> None:
-    """Run the service in the foreground: checkpoints on an interval, each published at every destination.
+    """Run the service in the foreground.
 
-    SIGTERM finishes the current file and stops; a second one stops at once.
+    Makes a checkpoint of each database on its interval and publishes it at every destination. SIGTERM finishes
+    the current file and stops; a second one stops at once.
     """
     settings = _load(config)
     if take_over and not once:
@@ -143,7 +145,11 @@ def checkpoint(
         Verification, typer.Option("--verify", help="How to check the checkpoint before it becomes current.")
     ] = Verification.STRUCTURE,
 ) -> None:
-    """Make one checkpoint of a live database and rotate; needs no configuration."""
+    """Make one checkpoint of a live database.
+
+    Needs no configuration. The new checkpoint is CHECKPOINT_ROOT/checkpoint_current, the one before becomes
+    checkpoint_prev. The database is listed, read and hard-linked, never opened.
+    """
     root = CheckpointRoot(checkpoint_root.absolute())
     root.create()
     with hold_checkpoint_root(root.path):
@@ -155,7 +161,11 @@ def checkpoint(
 
 @app.command()
 def check(config: ConfigOption, *, as_json: JsonOption = False) -> None:
-    """Try every precondition, and say what is wrong and what to do about it."""
+    """Try every precondition, with remedies.
+
+    One line each: OK, WARN or FAILED, and what to do. Ends with 1 if one FAILED. A running service is not
+    disturbed.
+    """
     settings = _load(config)
     results = []
     for result in check_all(settings, connect_to=lambda chosen: connect(chosen.url, config=chosen)):
@@ -177,7 +187,12 @@ def generations(
     known_hosts: KnownHostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the generations at SOURCE, oldest first."""
+    r"""List the generations at SOURCE, oldest first.
+
+    \b
+    replicator generations sftp://replica@standby.example.org/srv/replica/conduwuit
+    replicator generations standby:conduwuit -c /etc/replicator/replicator.toml
+    """
     destination, layout = _open_source(source, config, identity_file, known_hosts)
     with destination:
         found = list_generations(destination, layout)
@@ -197,7 +212,10 @@ def verify(  # noqa: PLR0913 - options of a command
     known_hosts: KnownHostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a generation and check it: sizes, SHA-256 of every file, MANIFEST and write-ahead log structure."""
+    """Read a generation and check every byte.
+
+    Sizes, SHA-256 of every file, structure of MANIFEST and write-ahead logs. Ends with 4 if anything is damaged.
+    """
     if every and generation:
         raise typer.BadParameter("--all and --generation exclude each other")
     destination, layout = _open_source(source, config, identity_file, known_hosts)
@@ -230,7 +248,14 @@ def restore_command(  # noqa: PLR0913 - options of a command
     known_hosts: KnownHostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a generation to TARGET, ready to be opened. One that broke off goes on where it was."""
+    r"""Restore a generation to TARGET, ready to be opened.
+
+    Every byte is checked against the catalog's SHA-256; CURRENT is written last. A restore that broke off goes on
+    where it was when the same command is given again.
+
+    \b
+    replicator restore sftp://replica@standby.example.org/srv/replica/conduwuit /var/lib/conduwuit
+    """
     destination, layout = _open_source(source, config, identity_file, known_hosts)
     with destination, ProgressDisplay() as display:
         plan = plan_restore(destination, layout, target.absolute(), wanted=generation, force=force)
@@ -253,7 +278,11 @@ def restore_command(  # noqa: PLR0913 - options of a command
 
 @app.command()
 def demo() -> None:
-    """Show the whole thing on this machine: nothing to configure, everything is removed afterwards."""
+    """Show it all on this machine.
+
+    A primary, an SFTP server and the service for half a minute, then a kill and a restore. Nothing to configure,
+    everything is removed afterwards.
+    """
     from replicator.demo.demo import run_demo  # noqa: PLC0415 - loads an engine and a server that nothing else needs
 
     if not run_demo():
@@ -266,7 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, prog_name="replicator")
     except ConfigError as error:
-        _say(f"error: {error}", *(f"  {problem}" for problem in error.problems), hint=error.hint)
+        problems = [problem for problem in error.problems if problem != str(error)]
+        _say(f"error: {error}", *(f"  {problem}" for problem in problems), hint=error.hint)
         sys.exit(ExitCode.BAD_CONFIG)
     except DamageError as error:
         _say(f"error: {error}", *(f"  {finding}" for finding in error.findings), hint=error.hint)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
+from replicator.checkpoint.cut import Cut, CutFinder
 from replicator.checkpoint.database_folder import DatabaseFolder, OptionsCopy
-from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.rotation import sync_folder
 from replicator.checkpoint.staging import (
     CopyStaging,
@@ -28,13 +28,20 @@ from replicator.checkpoint.staging import (
     write_bytes,
 )
 from replicator.checkpoint.verification import CopyCheck, check_structure
-from replicator.checkpoint.wal_files import WalFile, WalPins
-from replicator.errors import CheckpointError, ReplicatorError, SourceChangedError, UnsupportedFormatError
+from replicator.errors import (
+    CheckpointError,
+    ReplicatorError,
+    SourceChangedError,
+    SourceError,
+    UnsupportedFormatError,
+)
 from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from replicator.checkpoint.database_folder import ListedFile
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.rocksdb.manifest import ManifestVersion
 
@@ -42,6 +49,8 @@ if TYPE_CHECKING:
 _MAX_TRIES = 30
 _FIRST_WAIT_SECONDS = 0.002
 _LONGEST_WAIT_SECONDS = 1.0
+#: Of files that are missing, this many are named.
+_SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +67,6 @@ class Captured:
     last_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """One consistent state: the files of `version`, and each WAL up to the size taken."""
-
-    manifest: ManifestFile
-    version: ManifestVersion
-    wals: tuple[tuple[WalFile, int], ...]
-    taken_at_seconds: float
-
-
 class Capture:
     """Makes checkpoints of one database in one checkpoint root; keeps what makes the next one cheap.
 
@@ -81,8 +80,7 @@ class Capture:
         self._staging: TableStaging = LinkStaging(database, root.staging)
         self._staging_identity: bytes | None = None
         self._small_files: list[Path] = []
-        self._manifest: ManifestFile | None = None
-        self._wals = WalPins()
+        self._cuts = CutFinder(self._database)
 
     @property
     def copies_files(self) -> bool:
@@ -132,18 +130,16 @@ class Capture:
     def _forget(self) -> None:
         """Begin the next capture from nothing: readers that met an error are of no use any more."""
         self._staging_identity = None
-        self._wals.release()
-        if self._manifest:
-            self._manifest.close()
-            self._manifest = None
+        self._cuts.forget()
 
     def _try(self, started: float, tries: int) -> Captured:
         identity = self._database.identity()
         self._prepare_staging(identity)
         options = self._database.newest_options()
         refuse_direct_blobs(options)
-        cut = self._cut(self._database.wal_folder(options.options if options else None))
+        cut = self._cuts.find(self._database.wal_folder(options.options if options else None), self._pin_tables)
         refuse_foreign_folders(cut.version)
+        self._check_pinned(cut)
         settled = self._staging.settle(_live_sizes(cut.version))
         wal_bytes, last_sequence = self._write_wals(cut)
         self._write_small_files(cut, options, identity)
@@ -166,42 +162,20 @@ class Capture:
 
     def _prepare_staging(self, identity: bytes) -> None:
         """Keep what is staged already, unless it is another database's that was in this one's place."""
-        if identity != self._staging_identity or not identity:
+        same_database = identity == self._staging_identity
+        if not identity:
+            same_database = self._cuts.is_following()
+        if not same_database:
             self._staging.close()
             self._root.discard_staging()
             self._staging.open()
-            self._wals.release()
+            self._cuts.forget()
             self._staging_identity = identity
         for path in self._small_files:
             path.unlink(missing_ok=True)
         self._small_files = []
 
-    def _cut(self, wal_folder: Path) -> _Cut:
-        """Find one consistent state with all its files pinned. Raises `SourceChangedError` to be tried again."""
-        manifest = self._follow_manifest()
-        self._pin(wal_folder)
-        newest_wal_seen = self._wals.newest_number()
-        manifest.read_on()
-        version = manifest.state.snapshot()
-        self._pin(wal_folder)
-        wals = self._wals.needed(version.lowest_needed_wal)
-        taken_at_seconds = time.time()
-        # Newest first: RocksDB creates the next log before it writes out the last buffer of the one before.
-        # If the newer one had bytes when its size was taken, the older one was complete by then.
-        sizes = {wal.number: wal.size_bytes() for wal in reversed(wals)}
-        manifest.read_on()
-        self._check_nothing_slipped_through(manifest, version, newest_wal_seen)
-        missing = [
-            number for number in version.wals if number >= version.lowest_needed_wal and number not in sizes
-        ]
-        if missing:
-            raise SourceChangedError(f"write-ahead log {missing[0]:06d}.log went away before it could be pinned")
-        return _Cut(manifest, version, tuple((wal, sizes[wal.number]) for wal in wals), taken_at_seconds)
-
-    def _pin(self, wal_folder: Path) -> None:
-        listed = list(self._database.list_files(self._database.path))
-        own = wal_folder == self._database.path
-        self._wals.pin(wal_folder, listed if own else self._database.list_files(wal_folder))
+    def _pin_tables(self, listed: Iterable[ListedFile]) -> None:
         try:
             self._staging.pin(listed)
         except CrossDeviceError:
@@ -210,49 +184,41 @@ class Capture:
             self._staging.open()
             self._staging.pin(listed)
 
-    def _follow_manifest(self) -> ManifestFile:
-        path = self._database.path / self._database.manifest_name()
-        if self._manifest is None or self._manifest.path != path or not self._manifest.is_same_file():
-            if self._manifest:
-                self._manifest.close()
-                self._manifest = None
-            self._manifest = ManifestFile(path)
-        return self._manifest
+    def _check_pinned(self, cut: Cut) -> None:
+        missing = self._staging.not_pinned(_live_sizes(cut.version).keys())
+        if not missing:
+            return
+        some = sorted(f"{number:06d}.{kind}" for kind, number in missing)
+        shown = ", ".join(some[:_SHOWN_NAMES]) + (
+            f" and {len(some) - _SHOWN_NAMES} more" if len(some) > _SHOWN_NAMES else ""
+        )
+        # The MANIFEST was read once more after the last listing, and files are deleted later than their entries.
+        if missing & _live_sizes(cut.manifest.state.snapshot()).keys():
+            raise SourceError(
+                f"{cut.manifest.path} lists {shown}, but not in {self._database.path}",
+                hint="databases in several folders (db_paths, cf_paths) are not supported;"
+                " if the application sets neither, the database has lost files",
+            )
+        raise SourceChangedError(f"{shown} went away before it could be pinned")
 
-    def _check_nothing_slipped_through(
-        self, manifest: ManifestFile, version: ManifestVersion, newest_wal_seen: int
-    ) -> None:
-        """Compare the cut with what the MANIFEST says now that the WAL sizes are taken."""
-        if self._database.manifest_name() != manifest.path.name or not manifest.is_same_file():
-            raise SourceChangedError("the primary began a new MANIFEST")
-        # Numbers only rise: a log that nobody saw, because it was created after the first pinning and deleted
-        # before the second, has a number above the newest one seen and below what may be deleted by now.
-        state = manifest.state
-        if state.wals_deletable_below > newest_wal_seen + 1:
-            raise SourceChangedError("a write-ahead log may have come and gone unseen")
-        # The logs hold writes that came after such an event, but not the event itself.
-        if state.discontinuities != version.discontinuities:
-            raise SourceChangedError("a column family was created or dropped, or files were ingested")
-
-    def _write_wals(self, cut: _Cut) -> tuple[int, int]:
+    def _write_wals(self, cut: Cut) -> tuple[int, int]:
         """Copy the logs into staging, each cut to whole records; return the bytes and the last sequence number."""
         total_bytes = 0
         last_sequence = cut.version.last_sequence
-        for wal, size_bytes in cut.wals:
-            whole_bytes = wal.whole_records_bytes(size_bytes)
-            wal.copy(self._new_file(wal.name), whole_bytes)
-            total_bytes += whole_bytes
+        for wal, length_bytes in cut.wals:
+            wal.copy(self._new_file(wal.name), length_bytes)
+            total_bytes += length_bytes
             last_sequence = max(last_sequence, wal.last_sequence or 0)
         self._check_not_recycled(cut)
         return total_bytes, last_sequence
 
-    def _check_not_recycled(self, cut: _Cut) -> None:
+    def _check_not_recycled(self, cut: Cut) -> None:
         """With `recycle_log_file_num` a log is renamed, then overwritten: the copy may hold some of both."""
         for wal, _ in cut.wals:
-            if wal.was_renamed():
+            if wal.was_recycled():
                 raise SourceChangedError(f"{wal.name} was recycled while it was copied")
 
-    def _write_small_files(self, cut: _Cut, options: OptionsCopy | None, identity: bytes) -> None:
+    def _write_small_files(self, cut: Cut, options: OptionsCopy | None, identity: bytes) -> None:
         manifest_name = cut.manifest.path.name
         copy_bytes(cut.manifest.descriptor, self._new_file(manifest_name), cut.version.cut_offset)
         if options:
@@ -274,7 +240,7 @@ class Capture:
         self._small_files = []
         self._staging.open()
         self._staging.trim(_live_sizes(version).keys())
-        self._wals.release(version.lowest_needed_wal)
+        self._cuts.release_wals(version.lowest_needed_wal)
 
 
 def _live_sizes(version: ManifestVersion) -> dict[FileKey, int]:

@@ -5,6 +5,7 @@ Which files make up one consistent state is decided elsewhere (`capture`).
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Bytes read at once; every reader of a log gets further with this much.
 _CHUNK_BYTES = 1 << 20
+_WAL_SUFFIX = ".log"
 
 
 class LogReader(Protocol):
@@ -66,10 +68,20 @@ class DatabaseFolder:
                     if name := parse_file_name(entry.name):
                         yield ListedFile(name, entry.inode())
         except OSError as error:
-            raise SourceError(
-                f"cannot list {folder}: {error.strerror}",
-                hint="run as the application's user, or grant it read access to the folder",
-            ) from error
+            raise _unlistable(folder, error) from error
+
+    def list_wals(self, folder: Path) -> Iterator[ListedFile]:
+        """Yield the write-ahead logs in `folder`: a quick look, whatever else lies there.
+
+        Raises `SourceError` if the folder cannot be read.
+        """
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(_WAL_SUFFIX) and (name := parse_file_name(entry.name)):
+                        yield ListedFile(name, entry.inode())
+        except OSError as error:
+            raise _unlistable(folder, error) from error
 
     def manifest_name(self) -> str:
         """Name of the MANIFEST that CURRENT points to.
@@ -151,23 +163,41 @@ class DatabaseFolder:
 def open_for_reading(path: Path) -> int:
     """Open a file of the live database.
 
-    Raises `SourceChangedError` if it has gone, `SourceError` for any other trouble.
+    Raises `SourceChangedError` if it has gone, `SourceError` for any other trouble. A symbolic link is trouble:
+    it could make us copy files that have nothing to do with the database.
     """
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError as error:
         raise SourceChangedError(f"{path.name} went away while it was being read") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise not_regular(path) from error
         raise SourceError(
             f"cannot read {path}: {error.strerror}",
             hint="run as the application's user, or grant it read access to the database",
         ) from error
 
 
+def not_regular(path: Path) -> SourceError:
+    """Say that a file of the database is a symbolic link, or something stranger."""
+    return SourceError(
+        f"{path.name} in the database is not a regular file",
+        hint="databases whose files are symbolic links are not supported",
+    )
+
+
+def _unlistable(folder: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"cannot list {folder}: {error.strerror}",
+        hint="run as the application's user, or grant it read access to the folder",
+    )
+
+
 def feed_file(reader: LogReader, descriptor: int, size_bytes: int) -> None:
     """Feed the reader what it has not seen of the first `size_bytes` bytes of an open file."""
     fed_to = -1
-    while fed_to < size_bytes:
+    while fed_to < size_bytes and reader.next_offset < size_bytes:
         position = reader.next_offset
         data = os.pread(descriptor, min(_CHUNK_BYTES, size_bytes - position), position)
         if not data:

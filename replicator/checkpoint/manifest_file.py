@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from replicator.checkpoint.database_folder import feed_file, open_for_reading
 from replicator.errors import CorruptFileError, UnsupportedFormatError
 from replicator.rocksdb.manifest import ManifestState
+from replicator.rocksdb.record_log import Tail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,8 @@ class ManifestFile:
     def read_on(self) -> None:
         """Decode up to the file's present size.
 
-        Raises `CorruptFileError` and `UnsupportedFormatError`, naming the file.
+        A record that is still being written is left for the next time. Raises `CorruptFileError` and
+        `UnsupportedFormatError`, naming the file.
         """
         size = os.fstat(self.descriptor).st_size
         try:
@@ -46,6 +48,11 @@ class ManifestFile:
             raise CorruptFileError(f"{self.path}: {error}", hint=error.hint) from error
         except UnsupportedFormatError as error:
             raise UnsupportedFormatError(f"{self.path}: {error}", hint=error.hint) from error
+        if self.state.tail() is Tail.DAMAGED:
+            raise CorruptFileError(
+                f"{self.path}: the record at byte {self.state.next_offset} is damaged, whole ones follow it",
+                hint="the primary cannot open its own database any more: check its disk before it is stopped",
+            )
 
     def close(self) -> None:
         """Close the file."""

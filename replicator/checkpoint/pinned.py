@@ -11,7 +11,7 @@ import tenacity
 
 from replicator.checkpoint.inspection import Checkpoint, inspect_checkpoint
 from replicator.errors import CheckpointError, SourceChangedError
-from replicator.rocksdb.filenames import parse_file_name
+from replicator.rocksdb.filenames import CURRENT_NAME, parse_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,13 +67,14 @@ def _link_all(root: CheckpointRoot, folder: Path) -> None:
         folder.mkdir(mode=0o700)
         target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            os.link(CURRENT_NAME, CURRENT_NAME, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
             for name in os.listdir(source):  # noqa: PTH208 - of a descriptor, which a rename leaves valid
-                if parse_file_name(name):
+                if parse_file_name(name) and name != CURRENT_NAME:
                     os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            if not _is_unchanged(root, source, target):
+                raise SourceChangedError(f"{root.current} was replaced twice while it was being read")
         finally:
             os.close(target)
-        if not _still_kept(root, source):
-            raise SourceChangedError(f"{root.current} was replaced twice while it was being read")
     except FileNotFoundError as error:
         raise SourceChangedError(f"{root.current} was replaced while it was being read") from error
     except OSError as error:
@@ -82,9 +83,16 @@ def _link_all(root: CheckpointRoot, folder: Path) -> None:
         os.close(source)
 
 
-def _still_kept(root: CheckpointRoot, descriptor: int) -> bool:
-    """Whether the open folder is the current or the previous checkpoint; beyond that it may have been changed."""
-    opened = os.fstat(descriptor)
+def _is_unchanged(root: CheckpointRoot, source: int, target: int) -> bool:
+    """Whether all of the open folder `source` could be linked to `target` as one checkpoint.
+
+    It is not touched as long as it is the current or the previous one. What comes then may use the folder again,
+    for a checkpoint that has become the current one by now: with a CURRENT of its own.
+    """
+    linked, found = (os.stat(CURRENT_NAME, dir_fd=folder, follow_symlinks=False) for folder in (target, source))
+    if not os.path.samestat(linked, found):
+        return False
+    opened = os.fstat(source)
     for path in (root.current, root.previous):
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(opened, path.stat()):

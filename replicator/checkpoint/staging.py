@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from replicator.checkpoint.database_folder import open_for_reading
+from replicator.checkpoint.database_folder import not_regular, open_for_reading
 from replicator.errors import CheckpointError, SourceChangedError, SourceError
 from replicator.rocksdb.filenames import FileKind, parse_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from replicator.checkpoint.database_folder import ListedFile
 
@@ -54,10 +55,13 @@ class TableStaging(Protocol):
     def pin(self, listed: Iterable[ListedFile]) -> None:
         """Make sure that the listed SST and blob files cannot go away; those that are gone already are skipped."""
 
-    def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
-        """Leave exactly the live files in staging, each with its size in bytes.
+    def not_pinned(self, live: AbstractSet[FileKey]) -> AbstractSet[FileKey]:
+        """Return which of the live files were never listed while they were there."""
 
-        Raises `SourceChangedError` if one is not pinned or has another size; what is pinned stays pinned.
+    def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
+        """Leave exactly the live files, which are pinned, in staging; each must have its size in bytes.
+
+        Raises `SourceChangedError` if one has another size; what is pinned stays pinned.
         """
 
     def trim(self, live: Collection[FileKey]) -> None:
@@ -122,11 +126,12 @@ class LinkStaging:
             os.close(source)
             os.close(target)
 
+    def not_pinned(self, live: AbstractSet[FileKey]) -> AbstractSet[FileKey]:
+        """See `TableStaging.not_pinned`."""
+        return live - self._staged.keys()
+
     def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
         """See `TableStaging.settle`. Sizes are looked at once for each link: a live file never changes."""
-        missing = live_sizes.keys() - self._staged.keys()
-        if missing:
-            raise _not_pinned(missing)
         for key, staged in self._new.items():
             if key in live_sizes:
                 _check_size(self._folder / staged.name, live_sizes[key])
@@ -161,10 +166,14 @@ class CopyStaging:
         self._folder = folder
         self._previous = previous
         self._opened: dict[FileKey, _Opened] = {}
+        self._new: set[FileKey] = set()
+        self._copied_bytes = 0
         raise_descriptor_limit()
 
     def open(self) -> None:
         """See `TableStaging.open`."""
+        self._new = set()
+        self._copied_bytes = 0
         self._folder.mkdir(mode=0o700, exist_ok=True)
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -188,13 +197,12 @@ class CopyStaging:
                 os.close(known.descriptor)
             self._opened[kind, number] = _Opened(file.name.name, descriptor)
 
+    def not_pinned(self, live: AbstractSet[FileKey]) -> AbstractSet[FileKey]:
+        """See `TableStaging.not_pinned`."""
+        return live - self._opened.keys()
+
     def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
         """See `TableStaging.settle`. Copies what neither staging nor the previous checkpoint has."""
-        missing = live_sizes.keys() - self._opened.keys()
-        if missing:
-            raise _not_pinned(missing)
-        new_names = []
-        copied_bytes = 0
         for key, size_bytes in live_sizes.items():
             opened = self._opened[key]
             original = os.fstat(opened.descriptor)
@@ -204,15 +212,16 @@ class CopyStaging:
             if _is_copy(target, original):
                 continue
             target.unlink(missing_ok=True)
-            new_names.append(opened.name)
+            self._new.add(key)
             if _is_copy(self._previous / opened.name, original):
                 os.link(self._previous / opened.name, target)
             else:
                 copy_bytes(opened.descriptor, target, size_bytes)
                 os.utime(target, ns=(original.st_atime_ns, original.st_mtime_ns))
-                copied_bytes += size_bytes
+                self._copied_bytes += size_bytes
         self.trim(live_sizes.keys())
-        return Settled(tuple(new_names), copied_bytes)
+        self._new &= live_sizes.keys()
+        return Settled(tuple(sorted(self._opened[key].name for key in self._new)), self._copied_bytes)
 
     def trim(self, live: Collection[FileKey]) -> None:
         """See `TableStaging.trim`."""
@@ -287,10 +296,7 @@ def _key(name: str) -> FileKey | None:
 def _check_size(path: Path, size_bytes: int) -> None:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
-        raise SourceError(
-            f"{path.name} in the database is not a regular file",
-            hint="databases whose files are symbolic links are not supported",
-        )
+        raise not_regular(path)
     if found.st_size != size_bytes:
         raise _wrong_size(path.name, found.st_size, size_bytes)
 
@@ -319,12 +325,6 @@ def _copy_range(source: int, target: int, count: int, position: int) -> int:
         if error.errno not in {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
             raise
     return os.pwrite(target, os.pread(source, min(count, 1 << 20), position), position)
-
-
-def _not_pinned(missing: Iterable[FileKey]) -> SourceChangedError:
-    some = sorted(f"{number:06d}.{kind}" for kind, number in missing)
-    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")  # noqa: PLR2004
-    return SourceChangedError(f"{shown} went away before it could be pinned")
 
 
 def _wrong_size(name: str, found_bytes: int, expected_bytes: int) -> SourceChangedError:

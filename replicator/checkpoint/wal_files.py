@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from replicator.checkpoint.database_folder import feed_file, open_for_reading
 from replicator.checkpoint.staging import copy_bytes
 from replicator.errors import CorruptFileError, SourceChangedError
-from replicator.rocksdb.filenames import FileKind
+from replicator.rocksdb.filenames import ARCHIVE_NAME, FileKind
 from replicator.rocksdb.record_log import Tail
 from replicator.rocksdb.wal import WalReader
 
@@ -39,37 +39,51 @@ class WalFile:
         """Sequence number of the last write in the records checked so far."""
         return self._reader.last_sequence
 
-    def size_bytes(self) -> int:
-        """Size at this instant."""
-        return os.fstat(self._descriptor).st_size
+    def whole_records_bytes(self) -> int:
+        """Check every record that is there at this instant and return where the last whole one ends.
 
-    def whole_records_bytes(self, size_bytes: int) -> int:
-        """Check every record below `size_bytes` and return where the last whole one ends.
-
-        Raises `CorruptFileError` if whole records follow a garbled one.
+        Raises `CorruptFileError` if whole records follow a garbled one, `SourceChangedError` if that is because
+        a newer log is being written over this one.
         """
-        feed_file(self._reader, self._descriptor, size_bytes)
+        self._read_on()
+        position = -1
+        while self._reader.tail() is Tail.DAMAGED and self._reader.next_offset > position:
+            # A log in a recycled file is written over old bytes: if the writer overtook us, they were read with
+            # new ones behind them. That cannot be so when we look again.
+            position = self._reader.next_offset
+            self._read_on()
         if self._reader.tail() is Tail.DAMAGED:
+            if self.was_recycled():
+                raise SourceChangedError(f"{self.name} was recycled while it was read")
             raise CorruptFileError(
-                f"{self._path}: a record at byte {self._reader.end_offset} is damaged, whole ones follow it",
+                f"{self._path}: the record at byte {self._reader.next_offset} is damaged, whole ones follow it",
                 hint="the primary's own log is damaged: check its disk before it is started again",
             )
         return self._reader.end_offset
 
-    def was_renamed(self) -> bool:
-        """Whether the log lives on under another name: archived, or about to be overwritten by a newer log.
+    def was_recycled(self) -> bool:
+        """Whether the file lives on as a newer log, which overwrites it or will do so.
 
-        Source: RocksDB `FileSystem::ReuseWritableFile`, which renames first and writes then.
+        Source: RocksDB `FileSystem::ReuseWritableFile`, which renames first and writes then. A log that moves to
+        the archive is never written again.
         """
         try:
-            found = self._path.stat()
+            return self._path.stat().st_ino != self.inode
         except FileNotFoundError:
-            return os.fstat(self._descriptor).st_nlink > 0
-        return found.st_ino != self.inode
+            pass
+        try:
+            if (self._path.parent / ARCHIVE_NAME / self.name).stat().st_ino == self.inode:
+                return False
+        except FileNotFoundError:
+            pass
+        return os.fstat(self._descriptor).st_nlink > 0
 
     def copy(self, target: Path, size_bytes: int) -> None:
         """Write the first `size_bytes` bytes to the new file `target`, durably."""
         copy_bytes(self._descriptor, target, size_bytes)
+
+    def _read_on(self) -> None:
+        feed_file(self._reader, self._descriptor, os.fstat(self._descriptor).st_size)
 
     def close(self) -> None:
         """Let go of the log."""
@@ -100,13 +114,20 @@ class WalPins:
             except SourceChangedError:
                 continue
 
+    def keep(self, listed: Iterable[ListedFile]) -> None:
+        """Let go of the logs that are not among `listed`."""
+        inodes = {file.name.number: file.inode for file in listed}
+        for number, file in list(self._files.items()):
+            if inodes.get(number) != file.inode:
+                self._files.pop(number).close()
+
     def newest_number(self) -> int:
         """Return the highest number seen, or 0."""
         return max(self._files, default=0)
 
-    def needed(self, lowest_number: int) -> list[WalFile]:
-        """Return the logs from `lowest_number` on, oldest first."""
-        return [self._files[number] for number in sorted(self._files) if number >= lowest_number]
+    def between(self, lowest_number: int, highest_number: int) -> list[WalFile]:
+        """Return the logs from `lowest_number` to `highest_number`, oldest first."""
+        return [self._files[number] for number in sorted(self._files) if lowest_number <= number <= highest_number]
 
     def release(self, below_number: int | None = None) -> None:
         """Let go of the logs below a number, or of all."""

@@ -7,6 +7,7 @@ that period. What the folder contains is not judged here.
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -59,6 +60,9 @@ class CheckpointWatcher(FileSystemEventHandler):
     def __enter__(self) -> Self:
         """Begin to watch. Raises `CheckpointError` if the system gives no watch."""
         try:
+            # watchdog is silent about a folder that may not be listed, and sees nothing in it.
+            with os.scandir(self._root):
+                pass
             # Not sooner: watchdog takes an inotify instance as soon as there is an observer.
             self._observer = Observer()
             self._observer.name = f"watch {self._root}"

@@ -154,6 +154,11 @@ class Config(Section):
             for index, database in enumerate(self.databases)
             if database.ship_wal_seconds is not None
         ]
+        lines += [
+            f"destination[{index}].connections: each destination has one connection in this version"
+            for index, destination in enumerate(self.destinations)
+            if "connections" in destination.model_fields_set
+        ]
         if self.service.metrics is not None:
             lines.append("service.metrics: no metrics are served in this version")
         return tuple(lines)

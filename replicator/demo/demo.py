@@ -6,15 +6,14 @@ The order of events and what they prove. The processes are `stage`'s, the looks 
 from __future__ import annotations
 
 import json
-import signal
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from replicator.demo.interruption import Interruption
 from replicator.demo.part import PATIENCE_SECONDS
 from replicator.demo.showing import Screen, Status
 from replicator.demo.stage import CONFIG_NAME, DATABASE, DESTINATION, SETTINGS, Stage
@@ -22,8 +21,7 @@ from replicator.replica.layout import GenerationId
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Callable
 
     from replicator.demo.layout import Verdict
     from replicator.demo.part import Part
@@ -70,10 +68,13 @@ def run_demo() -> bool:
 
     Raises `ReplicatorError` if a part of it fails, and `KeyboardInterrupt` for SIGINT, SIGTERM and SIGHUP.
     """
-    with _interruptible(), Screen() as screen:
-        with TemporaryDirectory(prefix="replicator-demo-") as folder, Stage(Path(folder)) as stage:
+    with Interruption() as interruption, Screen() as screen:
+        with (
+            TemporaryDirectory(prefix="replicator-demo-") as folder,
+            Stage(Path(folder), pause=interruption.pause) as stage,
+        ):
             screen.say(f"In {folder}, which is removed afterwards:")
-            play = _Play(stage, screen)
+            play = _Play(stage, screen, pause=interruption.pause)
             outcome = play.perform()
         screen.table("All of it is removed again. What it came to:", play.rows(outcome))
         exact = outcome.exact and play.all_judged_exact
@@ -85,9 +86,10 @@ def run_demo() -> bool:
 class _Play:
     """The demo from beginning to end, with the count of what was seen."""
 
-    def __init__(self, stage: Stage, screen: Screen) -> None:
+    def __init__(self, stage: Stage, screen: Screen, *, pause: Callable[[float], None]) -> None:
         self._stage = stage
         self._screen = screen
+        self._pause = pause
         self._primary: Part
         self._service: Part
         self._primary_alive = False
@@ -200,7 +202,7 @@ class _Play:
                 self._primary.refuse_to_be_gone()
             if time.monotonic() > deadline:
                 raise self._service.failure(f"did not get on within {format_duration(patience_seconds)}")
-            time.sleep(_TICK_SECONDS)
+            self._pause(_TICK_SECONDS)
 
     def _tell(self, line: str) -> None:
         """Show a line of the service's log."""
@@ -222,7 +224,8 @@ class _Play:
                 reused = f"{event['files_reused']} reused ({format_size(event['bytes_reused'])})"
                 self._screen.event("published", f"{sent}, {reused}; took {event['took']}")
             case name if event["level"] in {"warning", "error"}:
-                self._screen.event(name, f"{event.get('error', '')} {event.get('hint', '')}", style=_ALARM)
+                reason = event.get("error") or event.get("exception", "").rpartition("\n")[2]
+                self._screen.event(name, f"{reason} {event.get('hint', '')}".rstrip(), style=_ALARM)
 
     def _judge_newest(self) -> None:
         """Have the newest generation judged, one at a time: most of them, if the machine keeps up."""
@@ -267,25 +270,3 @@ def _conclusion(outcome: _Outcome) -> str:
         f"Had its disk died too, the replica would have brought back the state of {age} before: a replica is as\n"
         f"old as the interval ({_INTERVAL} here), plus the transfer."
     )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Make the first signal to end raise `KeyboardInterrupt`, and no other disturb the tidying up that follows."""
-    ending = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in ending:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in ending}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

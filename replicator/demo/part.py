@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from replicator.errors import ReplicatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 #: Far longer than any step takes, on any machine: what takes longer hangs.
@@ -31,9 +31,15 @@ class Part:
     Its standard input is a pipe that ends with the demo, even if the demo is killed: see `lifeline`.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
-        """Start it in `folder`, which also becomes its home: no SSH settings or keys of the user take part."""
+    def __init__(
+        self, name: str, arguments: Sequence[str], folder: Path, *, pause: Callable[[float], None]
+    ) -> None:
+        """Start it in `folder`, which also becomes its home: no SSH settings or keys of the user take part.
+
+        `pause` sleeps for so many seconds; what it raises breaks off what is waited for.
+        """
         self._name = name
+        self._pause = pause
         self._output = _Said(folder)
         self._errors = _Said(folder)
         self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -58,13 +64,13 @@ class Part:
 
     def first_line(self) -> str:
         """Wait until it says that it is ready. Raises `ReplicatorError` if it ends instead, or hangs."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (lines := self._output.new_lines()):
+
+        def ready() -> bool:
             self.refuse_to_be_gone()
-            if time.monotonic() > deadline:
-                raise self.failure("did not get ready")
-            time.sleep(_POLL_SECONDS)
-        return lines[0]
+            return "\n" in self._output.text()
+
+        self._wait(ready, otherwise="did not get ready")
+        return self._output.text().partition("\n")[0]
 
     def new_errors(self) -> list[str]:
         """Return the whole lines that came on standard error since the last call."""
@@ -80,10 +86,8 @@ class Part:
 
         Raises `ReplicatorError` if it failed without one, was killed or hangs.
         """
-        try:
-            code = self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise self.failure("did not come to an end") from None
+        self._wait(lambda: not self.running, otherwise="did not come to an end")
+        code = self._process.returncode
         printed = self._output.text()
         if code < 0 or (code > 0 and not printed):
             raise self.failure(f"failed, {_how(code)}")
@@ -111,6 +115,13 @@ class Part:
         """Return an error that says `what` of this part, and what it said itself."""
         said = self._errors.text().splitlines()[-_SHOWN_LINES:]
         return ReplicatorError("\n".join([f"the demo's {self._name} {what}", *(f"  | {line}" for line in said)]))
+
+    def _wait(self, until: Callable[[], bool], *, otherwise: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not until():
+            if time.monotonic() > deadline:
+                raise self.failure(otherwise)
+            self._pause(_POLL_SECONDS)
 
 
 class _Said:

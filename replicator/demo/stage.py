@@ -16,6 +16,7 @@ from replicator.demo.settings import PrimarySettings, Progress
 from replicator.replica.layout import GenerationId, ReplicaLayout, parse_link_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -64,10 +65,14 @@ log_format = "json"
 
 
 class Stage:
-    """Everything in one folder; methods that start something return once it is ready."""
+    """Everything in one folder; methods that start something return once it is ready.
 
-    def __init__(self, folder: Path) -> None:
+    `pause` sleeps for so many seconds; what it raises breaks off what is waited for.
+    """
+
+    def __init__(self, folder: Path, *, pause: Callable[[float], None]) -> None:
         self._folder = folder
+        self._pause = pause
         self._database = folder / "database"
         self._progress_path = folder / "progress"
         self._served = folder / "served"
@@ -158,7 +163,7 @@ class Stage:
         return Judging(self._start("judge", "-m", "replicator.demo.oracle", str(path), recovery.value))
 
     def _start(self, name: str, *arguments: str) -> Part:
-        part = Part(name, arguments, self._folder)
+        part = Part(name, arguments, self._folder, pause=self._pause)
         self._parts.append(part)
         return part
 

@@ -140,8 +140,11 @@ class DirectoryDestination:
                 try:
                     os.link(source, target, follow_symlinks=False)
                 except FileExistsError:
-                    target.unlink()
-                    os.link(source, target, follow_symlinks=False)
+                    part = self._path(part_of(item.target))
+                    part.unlink(missing_ok=True)
+                    os.link(source, part, follow_symlinks=False)
+                    part.replace(target)
+                    part.unlink(missing_ok=True)  # rename(2) does nothing when both are names of one file
         self._sync_parents(item.target for item in links)
 
     def copy(self, links: Sequence[Link]) -> None:

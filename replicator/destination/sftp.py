@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.interface import Capabilities, Entry, EntryKind
-from replicator.destination.paths import below, part_of
+from replicator.destination.paths import part_of
+from replicator.destination.sftp_account import SftpAccount
 from replicator.destination.sftp_connection import SftpConnection
 from replicator.destination.sftp_download import Downloader, Fetch
-from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
+from replicator.destination.sftp_errors import is_missing, is_unexplained, succeeded
+from replicator.destination.sftp_replies import (
+    Attributes,
+    Data,
+    Handle,
+    Names,
+    Reply,
+    Status,
+    StatusCode,
+)
 from replicator.destination.sftp_upload import Job, Uploader
 from replicator.errors import (
-    DestinationError,
     MissingCapabilityError,
     NotFoundError,
     PermanentDestinationError,
@@ -26,18 +35,17 @@ from replicator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
     from replicator.destination.interface import Download, Link, TransferObserver, Upload
     from replicator.destination.rate_limit import RateLimiter
-    from replicator.destination.sftp_login import SftpSettings
-    from replicator.destination.sftp_protocol import Attributes, Reply, Request
+    from replicator.destination.sftp_protocol import Request
+    from replicator.destination.sftp_route import SftpSettings
 
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
-_LONGEST_PATH_BYTES = 16 * 1024
 _READS_OF_FOLDER_AHEAD = 4
 
 
@@ -47,9 +55,9 @@ class SftpDestination:
     def __init__(
         self, connection: SftpConnection, settings: SftpSettings, limiter: RateLimiter | None = None
     ) -> None:
+        self._account = SftpAccount(connection, settings.label, settings.base)
         self._connection = connection
         self._label = settings.label
-        self._base = settings.base
         self._limiter = limiter
 
     @classmethod
@@ -65,14 +73,14 @@ class SftpDestination:
         return destination
 
     def _check_base(self) -> None:
-        reply = self._connection.call(protocol.path_status(self._path(PurePosixPath()), follow=True))
-        if is_missing(reply) or (isinstance(reply, protocol.Attributes) and _kind(reply) is not EntryKind.FOLDER):
+        reply = self._connection.call(protocol.path_status(self._account.path(PurePosixPath()), follow=True))
+        if is_missing(reply) or (isinstance(reply, Attributes) and _kind(reply) is not EntryKind.FOLDER):
             raise NotFoundError(
-                f"{self._label}: there is no folder {self._base}",
+                f"{self._label}: there is no folder {self._account.base}",
                 hint="create it there; in a chroot the path begins at its root",
             )
-        if not isinstance(reply, protocol.Attributes):
-            raise self._refusal(reply, f"look at the base folder {self._base}")
+        if not isinstance(reply, Attributes):
+            raise self._account.refusal(reply, f"look at the base folder {self._account.base}")
 
     @property
     def label(self) -> str:
@@ -93,69 +101,69 @@ class SftpDestination:
 
     def list_folder(self, folder: PurePosixPath) -> list[Entry]:
         """All names in `folder`."""
-        reply = self._connection.call(protocol.open_folder(self._path(folder)))
-        if not isinstance(reply, protocol.Handle):
-            raise self._refusal(reply, f"list {folder}")
+        reply = self._connection.call(protocol.open_folder(self._account.path(folder)))
+        if not isinstance(reply, Handle):
+            raise self._account.refusal(reply, f"list {folder}")
         entries: list[Entry] = []
         at_end = False
         while not at_end:
             request = protocol.read_folder(reply.value)
             for page in self._connection.call_all([request] * _READS_OF_FOLDER_AHEAD):
-                if isinstance(page, protocol.Names):
+                if isinstance(page, Names):
                     entries.extend(_entry(name, found) for name, found in page.items if name not in {b".", b".."})
-                elif isinstance(page, protocol.Status) and page.code == protocol.StatusCode.EOF:
+                elif isinstance(page, Status) and page.code == StatusCode.EOF:
                     at_end = True
                 else:
                     self._connection.call(protocol.close(reply.value))
-                    raise self._refusal(page, f"list {folder}")
+                    raise self._account.refusal(page, f"list {folder}")
         self._connection.call(protocol.close(reply.value))
         return entries
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
-        opened = self._connection.call(protocol.open_reading(self._path(path)))
-        if not isinstance(opened, protocol.Handle):
-            raise self._refusal(opened, f"open {path}")
+        opened = self._connection.call(protocol.open_reading(self._account.path(path)))
+        if not isinstance(opened, Handle):
+            raise self._account.refusal(opened, f"open {path}")
         try:
             found = bytearray()
             while len(found) <= limit_bytes:
                 step = min(self._connection.limits.read_bytes, limit_bytes + 1 - len(found))
                 reply = self._connection.call(protocol.read(opened.value, len(found), step))
-                if isinstance(reply, protocol.Data) and reply.value:
+                if isinstance(reply, Data) and reply.value:
                     found += reply.value
-                elif isinstance(reply, protocol.Status) and reply.code == protocol.StatusCode.EOF:
+                elif isinstance(reply, Status) and reply.code == StatusCode.EOF:
                     return bytes(found)
                 else:
-                    raise self._refusal(reply, f"read {path}")
+                    raise self._account.refusal(reply, f"read {path}")
         finally:
             self._connection.post(protocol.close(opened.value), lambda _: None)
         raise ProtocolError(f"{self._label}: {path} is larger than {limit_bytes} bytes")
 
     def read_link(self, path: PurePosixPath) -> str:
         """Where the symbolic link points."""
-        reply = self._connection.call(protocol.read_link(self._path(path)))
-        if isinstance(reply, protocol.Names) and len(reply.items) == 1:
+        reply = self._connection.call(protocol.read_link(self._account.path(path)))
+        if isinstance(reply, Names) and len(reply.items) == 1:
             return reply.items[0][0].decode("utf-8", "surrogateescape")
         # What OpenSSH says of EINVAL, which is readlink(2)'s answer to a name that is no link.
-        if isinstance(reply, protocol.Status) and reply.code == protocol.StatusCode.BAD_MESSAGE:
+        if isinstance(reply, Status) and reply.code == StatusCode.BAD_MESSAGE:
             raise NotFoundError(f"{self._label}: {path} is no symbolic link")
-        raise self._refusal(reply, f"read the link {path}")
+        raise self._account.refusal(reply, f"read the link {path}")
 
     def free_bytes(self) -> int | None:
         """Space that this account may still use."""
-        found = self._file_system()
+        found = self._account.file_system()
         return None if found is None else found.free_bytes
 
     # --- changing ------------------------------------------------------------------------------------
 
     def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
         """Store a small file durably."""
-        self._need(protocol.POSIX_RENAME)
-        part = self._path(part_of(path))
+        self._account.need(protocol.POSIX_RENAME)
+        part = self._account.path(part_of(path))
         self._connection.call(protocol.remove(part))
         opened = self._connection.call(protocol.create_file(part, _FILE_MODE))
-        if not isinstance(opened, protocol.Handle):
-            raise self._refusal(opened, f"create {path}")
+        if not isinstance(opened, Handle):
+            raise self._account.refusal(opened, f"create {path}")
         replies: list[Reply] = []
         step = self._connection.limits.write_bytes
         for offset in range(0, len(data), step):
@@ -170,86 +178,98 @@ class SftpDestination:
         self._connection.post(protocol.close(opened.value), replies.append)
         while self._connection.in_flight:
             self._connection.receive()
-        self._check(replies, f"write {path}", remove=part)
-        self._check([self._connection.call(protocol.posix_rename(part, self._path(path)))], f"replace {path}")
-        self._sync_folders([path.parent])
+        self._account.check(replies, f"write {path}", remove=part)
+        self._account.put_in_place(part, path)
+        self._account.sync_folders([path.parent])
 
     def make_folder(self, folder: PurePosixPath) -> None:
         """Create `folder` and its parents."""
         parents = [parent for parent in reversed([folder, *folder.parents]) if parent != PurePosixPath()]
         replies = self._connection.call_all(
-            protocol.make_folder(self._path(parent), _FOLDER_MODE) for parent in parents
+            protocol.make_folder(self._account.path(parent), _FOLDER_MODE) for parent in parents
         )
-        found = self._connection.call(protocol.path_status(self._path(folder), follow=True))
-        if not isinstance(found, protocol.Attributes):
-            raise self._refusal(replies[-1] if replies else found, f"create the folder {folder}")
+        found = self._connection.call(protocol.path_status(self._account.path(folder), follow=True))
+        if not isinstance(found, Attributes):
+            raise self._account.refusal(replies[-1] if replies else found, f"create the folder {folder}")
         if _kind(found) is not EntryKind.FOLDER:
             raise PermanentDestinationError(f"{self._label}: {folder} exists and is no folder")
-        self._sync_folders(
+        self._account.sync_folders(
             parent.parent for parent, reply in zip(parents, replies, strict=True) if succeeded(reply)
         )
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links."""
-        self._need(protocol.HARD_LINK)
-        requests = [protocol.hard_link(self._path(item.source), self._path(item.target)) for item in links]
-        for item, request, reply in zip(links, requests, self._connection.call_all(requests), strict=True):
-            found = reply
-            if is_unexplained(found):  # the target exists, most likely
-                self._connection.call(protocol.remove(self._path(item.target)))
-                found = self._connection.call(request)
-            self._check([found], f"link {item.source} to {item.target}")
-        self._sync_folders(item.target.parent for item in links)
+        self._account.need(protocol.HARD_LINK, protocol.POSIX_RENAME)
+        requests = [
+            protocol.hard_link(self._account.path(item.source), self._account.path(item.target)) for item in links
+        ]
+        for item, reply in zip(links, self._connection.call_all(requests), strict=True):
+            if is_unexplained(reply):  # the target exists, most likely
+                self._link_over(item)
+            else:
+                self._account.check([reply], f"link {item.source} to {item.target}")
+        self._account.sync_folders(item.target.parent for item in links)
+
+    def _link_over(self, item: Link) -> None:
+        part = self._account.path(part_of(item.target))
+        link = protocol.hard_link(self._account.path(item.source), part)
+        _, made = self._connection.call_all([protocol.remove(part), link])
+        self._account.check([made], f"link {item.source} to {item.target}")
+        self._account.put_in_place(part, item.target)
+        # rename(2) does nothing when both are names of one file.
+        self._connection.call(protocol.remove(part))
 
     def copy(self, links: Sequence[Link]) -> None:
         """Make real copies."""
-        self._need(protocol.COPY_DATA, protocol.POSIX_RENAME)
-        self._uploader(None).run([self._job(item.target, prefix=self._path(item.source)) for item in links])
+        self._account.need(protocol.COPY_DATA, protocol.POSIX_RENAME)
+        self._uploader(None).run(
+            [self._job(item.target, prefix=self._account.path(item.source)) for item in links]
+        )
 
     def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file or folder another name."""
-        self._need(protocol.POSIX_RENAME)
-        old, new = self._path(source), self._path(target)
+        self._account.need(protocol.POSIX_RENAME)
+        old, new = self._account.path(source), self._account.path(target)
         action = f"rename {source} to {target}"
         there, taken = self._connection.call_all(
             [protocol.path_status(old, follow=False), protocol.path_status(new, follow=False)]
         )
-        if is_missing(there) and isinstance(taken, protocol.Attributes):
+        if is_missing(there) and isinstance(taken, Attributes):
             return
-        if not isinstance(there, protocol.Attributes):
-            raise self._refusal(there, action)
+        if not isinstance(there, Attributes):
+            raise self._account.refusal(there, action)
         # rename(2) replaces an empty folder, which a caller takes for "nobody else was here".
-        if _kind(there) is EntryKind.FOLDER and isinstance(taken, protocol.Attributes):
+        if _kind(there) is EntryKind.FOLDER and isinstance(taken, Attributes):
             raise PermanentDestinationError(f"{self._label}: cannot {action}: {target} exists")
-        self._check([self._connection.call(protocol.posix_rename(old, new))], action)
-        self._sync_folders([source.parent, target.parent])
+        self._account.check([self._connection.call(protocol.posix_rename(old, new))], action)
+        self._account.sync_folders([source.parent, target.parent])
 
     def point_link(self, link: PurePosixPath, target: str) -> None:
         """Make `link` a symbolic link with the text `target`."""
-        self._need(protocol.POSIX_RENAME)
-        part = self._path(part_of(link))
-        text = self._encoded(target)
+        self._account.need(protocol.POSIX_RENAME)
+        part = self._account.path(part_of(link))
+        text = self._account.encoded(target)
         _, made, found = self._connection.call_all(
             [protocol.remove(part), protocol.symbolic_link(text, part), protocol.read_link(part)]
         )
-        self._check([made], f"make the link {link}")
+        self._account.check([made], f"make the link {link}")
         # A server that takes the arguments as the draft has them made a link of another name.
-        if not isinstance(found, protocol.Names) or [name for name, _ in found.items] != [text]:
+        if not isinstance(found, Names) or [name for name, _ in found.items] != [text]:
             raise MissingCapabilityError(
                 f"{self._label}: the server makes symbolic links in another way than OpenSSH"
             )
-        self._check([self._connection.call(protocol.posix_rename(part, self._path(link)))], f"point {link}")
-        self._sync_folders([link.parent])
+        self._account.put_in_place(part, link)
+        self._account.sync_folders([link.parent])
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it."""
-        found = self._connection.call(protocol.path_status(self._path(path), follow=False))
+        found = self._connection.call(protocol.path_status(self._account.path(path), follow=False))
         if is_missing(found):
             return
-        if not isinstance(found, protocol.Attributes):
-            raise self._refusal(found, f"remove {path}")
+        if not isinstance(found, Attributes):
+            raise self._account.refusal(found, f"remove {path}")
         if _kind(found) is not EntryKind.FOLDER:
-            self._remove([protocol.remove(self._path(path))], path)
+            self._remove([protocol.remove(self._account.path(path))], path)
             return
         folders = [path]
         for folder in folders:  # grows while it is walked, so that children come after their parents
@@ -260,9 +280,9 @@ class SftpDestination:
                 if entry.kind is EntryKind.FOLDER:
                     folders.append(folder / entry.name)
                 else:
-                    requests.append(protocol.remove(self._path(folder / entry.name)))
+                    requests.append(protocol.remove(self._account.path(folder / entry.name)))
             self._remove(requests, folder)
-        self._remove([protocol.remove_folder(self._path(folder)) for folder in reversed(folders)], path)
+        self._remove([protocol.remove_folder(self._account.path(folder)) for folder in reversed(folders)], path)
 
     def _list_if_there(self, folder: PurePosixPath) -> list[Entry]:
         try:
@@ -272,20 +292,20 @@ class SftpDestination:
 
     def _remove(self, requests: list[Request], path: PurePosixPath) -> None:
         replies = self._connection.call_all(requests)
-        self._check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
+        self._account.check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
 
     # --- moving files --------------------------------------------------------------------------------
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files."""
-        self._need(protocol.POSIX_RENAME)
+        self._account.need(protocol.POSIX_RENAME)
         if any(item.prefix is not None for item in uploads):
-            self._need(protocol.COPY_DATA)
+            self._account.need(protocol.COPY_DATA)
         self._uploader(observer).run([self._upload_job(item) for item in uploads])
 
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
         """Fetch files."""
-        fetches = [Fetch(item, self._path(item.source)) for item in downloads]
+        fetches = [Fetch(item, self._account.path(item.source)) for item in downloads]
         Downloader(self._connection, label=self._label, observer=observer, limiter=self._limiter).run(fetches)
 
     def close(self) -> None:
@@ -306,7 +326,7 @@ class SftpDestination:
         return Uploader(
             self._connection,
             label=self._label,
-            base=self._path(PurePosixPath()),
+            base=self._account.path(PurePosixPath()),
             limiter=self._limiter,
             observer=observer,
         )
@@ -315,7 +335,7 @@ class SftpDestination:
         if item.prefix is None:
             return self._job(item.target, item)
         return self._job(
-            item.target, item, prefix=self._path(item.prefix.path), prefix_bytes=item.prefix.size_bytes
+            item.target, item, prefix=self._account.path(item.prefix.path), prefix_bytes=item.prefix.size_bytes
         )
 
     def _job(
@@ -328,63 +348,14 @@ class SftpDestination:
     ) -> Job:
         return Job(
             name=target,
-            target=self._path(target),
-            part=self._path(part_of(target)),
-            folder=self._path(target.parent),
+            target=self._account.path(target),
+            part=self._account.path(part_of(target)),
+            folder=self._account.path(target.parent),
             source=None if item is None else item.source,
             size_bytes=0 if item is None else item.size_bytes,
             prefix=prefix,
             prefix_bytes=prefix_bytes,
         )
-
-    def _path(self, path: PurePosixPath) -> bytes:
-        return self._encoded(str(below(self._base, path)))
-
-    def _encoded(self, text: str) -> bytes:
-        try:
-            found = text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise ProtocolError(f"{self._label}: {text!r} cannot be a name") from error
-        # OpenSSH ends the session over a NUL byte.
-        if b"\0" in found or len(found) > _LONGEST_PATH_BYTES:
-            raise ProtocolError(f"{self._label}: {text[:200]!r} cannot be a name")
-        return found
-
-    def _need(self, *extensions: str) -> None:
-        for name in extensions:
-            if name not in self._connection.extensions:
-                raise MissingCapabilityError(
-                    f"{self._label}: the server lacks the SFTP extension {name}",
-                    hint="OpenSSH has it: is it denied there with `sftp-server -P`?",
-                )
-
-    def _sync_folders(self, folders: Iterable[PurePosixPath]) -> None:
-        """Bring names to disk. Servers that cannot sync a folder are left at that."""
-        if protocol.FSYNC not in self._connection.extensions:
-            return
-        paths = dict.fromkeys(self._path(folder) for folder in folders)
-        opened = self._connection.call_all(protocol.open_reading(path) for path in paths)
-        handles = [reply.value for reply in opened if isinstance(reply, protocol.Handle)]
-        self._connection.call_all(protocol.sync(handle) for handle in handles)
-        self._connection.call_all(protocol.close(handle) for handle in handles)
-
-    def _file_system(self) -> protocol.FileSystem | None:
-        if protocol.STATVFS not in self._connection.extensions:
-            return None
-        reply = self._connection.call(protocol.file_system(self._path(PurePosixPath())))
-        return protocol.parse_file_system(reply) if isinstance(reply, protocol.ExtendedReply) else None
-
-    def _check(self, replies: Iterable[Reply], action: str, *, remove: bytes | None = None) -> None:
-        for reply in replies:
-            if not succeeded(reply):
-                error = self._refusal(reply, action)
-                if remove is not None:
-                    self._connection.call(protocol.remove(remove))
-                raise error
-
-    def _refusal(self, reply: Reply, action: str) -> DestinationError:
-        found = self._file_system() if is_unexplained(reply) else None
-        return refusal(reply, label=self._label, action=action, file_system=found)
 
 
 def _kind(found: Attributes) -> EntryKind:

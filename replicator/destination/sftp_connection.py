@@ -13,13 +13,23 @@ import paramiko
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.sftp_login import log_in
+from replicator.destination.sftp_replies import (
+    LARGEST_PACKET_BYTES,
+    ExtendedReply,
+    Limits,
+    Reply,
+    parse_limits,
+    parse_reply,
+    parse_version,
+)
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from replicator.destination.sftp_login import SftpSettings, SshLine
-    from replicator.destination.sftp_protocol import Limits, Reply, Request
+    from replicator.destination.sftp_login import SshLine
+    from replicator.destination.sftp_protocol import Request
+    from replicator.destination.sftp_route import SftpSettings
 
 _MOST_IN_FLIGHT = 64
 # OpenSSH lets 2 MiB into a session that it has not read yet; more would only delay what is asked next.
@@ -45,7 +55,7 @@ class SftpConnection:
         self._next_number = 0
         self._outbox = memoryview(bytearray(2 * _FLUSH_AT_BYTES))
         self._filled = 0
-        self.limits = protocol.Limits()
+        self.limits = Limits()
         self.extensions = self._greet()
         if protocol.LIMITS in self.extensions:
             self.limits = self._ask_limits()
@@ -148,11 +158,6 @@ class SftpConnection:
             self._bulk_bytes -= bulk_bytes
             handler(reply)
 
-    def receive_until(self, condition: Callable[[], bool]) -> None:
-        """Hand over answers until `condition` holds."""
-        while not condition():
-            self.receive()
-
     def call(self, request: Request) -> Reply:
         """Send one request and wait for its answer."""
         return self.call_all([request])[0]
@@ -170,7 +175,8 @@ class SftpConnection:
                 self.receive()
             self.post(request, keep(asked))
             asked += 1
-        self.receive_until(lambda: len(found) == asked)
+        while len(found) < asked:
+            self.receive()
         return [found[place] for place in range(asked)]
 
     def _read(self) -> None:
@@ -184,7 +190,7 @@ class SftpConnection:
             with memoryview(self._inbox) as view:
                 while (packet := self._packet(view, start)) is not None:
                     start += protocol.LENGTH.size + len(packet)
-                    self._replies.append(protocol.parse_reply(packet))
+                    self._replies.append(parse_reply(packet))
         except ProtocolError:
             self.close()
             raise
@@ -196,8 +202,11 @@ class SftpConnection:
         if len(view) < body:
             return None
         (length,) = protocol.LENGTH.unpack_from(view, start)
-        if not 0 < length <= protocol.LARGEST_PACKET_BYTES:
-            raise ProtocolError(f"{self._line.label}: the server sent a packet of {length} bytes over SFTP")
+        if not 0 < length <= LARGEST_PACKET_BYTES:
+            raise ProtocolError(
+                f"{self._line.label}: the server sent a packet of {length} bytes over SFTP",
+                hint="does something in the login of this account print text?",
+            )
         return bytes(view[body : body + length]) if len(view) >= body + length else None
 
     # --- beginning and end ---------------------------------------------------------------------------
@@ -217,13 +226,13 @@ class SftpConnection:
             with memoryview(self._inbox) as view:
                 packet = self._packet(view, 0)
         del self._inbox[: protocol.LENGTH.size + len(packet)]
-        return protocol.parse_version(packet)
+        return parse_version(packet)
 
     def _ask_limits(self) -> Limits:
         reply = self.call(protocol.limits())
-        if isinstance(reply, protocol.ExtendedReply):
-            return protocol.parse_limits(reply)
-        return protocol.Limits()
+        if isinstance(reply, ExtendedReply):
+            return parse_limits(reply)
+        return Limits()
 
     def close(self) -> None:
         """End the session; may be called from any thread."""

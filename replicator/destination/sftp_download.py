@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.local_files import TargetFile
 from replicator.destination.sftp_errors import refusal
+from replicator.destination.sftp_replies import Data, Handle, Reply
 from replicator.errors import InterruptedTransferError, ProtocolError, ReplicatorError, TargetError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from replicator.destination.interface import Download, TransferObserver
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_connection import SftpConnection
-    from replicator.destination.sftp_protocol import Reply
 
 _OPENED_AHEAD = 32
 
@@ -103,7 +103,7 @@ class Downloader:
 
         def opened(reply: Reply) -> None:
             file.opening = False
-            if isinstance(reply, protocol.Handle):
+            if isinstance(reply, Handle):
                 file.handle = reply.value
             else:
                 self._refuse(file, reply, "open")
@@ -138,7 +138,7 @@ class Downloader:
         def arrived(reply: Reply) -> None:
             if self._error is not None:
                 return
-            if not isinstance(reply, protocol.Data):
+            if not isinstance(reply, Data):
                 self._refuse(file, reply, "read")
                 return
             data = reply.value

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from replicator.destination.sftp_protocol import Status, StatusCode
+from replicator.destination.sftp_replies import FileSystem, Reply, Status, StatusCode
 from replicator.errors import (
     AccessDeniedError,
     ConnectionLostError,
@@ -15,9 +13,6 @@ from replicator.errors import (
     PermanentDestinationError,
     ProtocolError,
 )
-
-if TYPE_CHECKING:
-    from replicator.destination.sftp_protocol import FileSystem, Reply
 
 #: With less than this free, an unexplained failure is taken for a full disk.
 _NEARLY_FULL_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""Reach an SSH server and log in: configuration of OpenSSH's client, jump hosts, host keys, user keys.
+"""Reach an SSH server and log in: connections, host keys, user keys.
 
 The result is an authenticated `SshLine`; what is spoken over it is for others. Third-party errors of the whole
 SSH stack are translated here, in `SshLine.translated`.
@@ -6,17 +6,16 @@ SSH stack are translated here, in `SshLine.translated`.
 
 from __future__ import annotations
 
-import getpass
 import logging
+import shlex
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import paramiko
 
-from replicator.destination.sftp_known_hosts import HostKey, Verdict, host_name, judge, keys_of
+from replicator.destination.sftp_known_hosts import HostKey, Verdict, judge, keys_of
+from replicator.destination.sftp_route import Hop, SftpSettings, route_to
 from replicator.destination.sftp_user_keys import UserKeys
 from replicator.destination.stall_guard import StallGuard
 from replicator.errors import (
@@ -26,14 +25,11 @@ from replicator.errors import (
     DestinationError,
     DestinationTimeoutError,
     HostKeyError,
-    PermanentDestinationError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DEFAULT_PORT = 22
-_MOST_JUMPS = 8
 _LOG_NAME = "replicator.ssh"
 # The errors are raised and told; paramiko's own account of them, tracebacks included, would double that.
 logging.getLogger(_LOG_NAME).setLevel(logging.CRITICAL)
@@ -41,49 +37,6 @@ logging.getLogger(_LOG_NAME).setLevel(logging.CRITICAL)
 # AES-GCM is about twice as fast here as what paramiko puts first.
 _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _ALGORITHMS_OF_KEY = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
-
-
-@dataclass(frozen=True, slots=True)
-class SftpSettings:
-    """Where an SFTP account is and how to log in.
-
-    `host` may be an alias of `ssh_config`; what is given here goes before what stands there. `base` is the
-    folder below which everything happens, as the account sees it. `timeout_seconds` bounds every wait.
-    """
-
-    host: str
-    base: PurePosixPath
-    label: str
-    port: int | None = None
-    user: str | None = None
-    identity_file: Path | None = None
-    known_hosts: Path | None = None
-    ssh_config: Path | None = None
-    timeout_seconds: float = 30.0
-
-    @property
-    def known_hosts_path(self) -> Path:
-        """The file that host keys are checked against."""
-        return self.known_hosts or Path.home() / ".ssh" / "known_hosts"
-
-    @property
-    def ssh_config_path(self) -> Path:
-        """The configuration of OpenSSH's client."""
-        return self.ssh_config or Path.home() / ".ssh" / "config"
-
-
-@dataclass(frozen=True, slots=True)
-class _Hop:
-    """One server on the way."""
-
-    host: str
-    port: int
-    user: str
-    identity_files: tuple[Path, ...]
-
-    @property
-    def name(self) -> str:
-        return host_name(self.host, self.port)
 
 
 class SshLine:
@@ -156,7 +109,7 @@ def log_in(settings: SftpSettings) -> SshLine:
 
     Raises `ConnectionLostError`, `DestinationTimeoutError`, `HostKeyError`, `AuthenticationError`.
     """
-    hops = _route(settings)
+    hops = route_to(settings)
     line = SshLine(settings)
     try:
         for number, hop in enumerate(hops):
@@ -171,61 +124,10 @@ def log_in(settings: SftpSettings) -> SshLine:
     return line
 
 
-# --- where to go -------------------------------------------------------------------------------------
-
-
-def _route(settings: SftpSettings) -> list[_Hop]:
-    path = settings.ssh_config_path
-    try:
-        config = paramiko.SSHConfig.from_path(str(path)) if path.exists() else paramiko.SSHConfig()
-        return _resolve(config, settings.host, settings.user, settings.port, depth=0)
-    except (OSError, ValueError, ImportError, paramiko.SSHException) as error:
-        raise PermanentDestinationError(
-            f"{settings.label}: cannot use {path}: {error}", hint="correct the file, or give host, user and port"
-        ) from error
-
-
-def _resolve(
-    config: paramiko.SSHConfig, host: str, user: str | None, port: int | None, *, depth: int
-) -> list[_Hop]:
-    if depth > _MOST_JUMPS:
-        raise ValueError(f"more than {_MOST_JUMPS} jump hosts: does {host} jump through itself?")
-    found = config.lookup(host)
-    hop = _Hop(
-        host=found["hostname"],
-        port=port or int(found.get("port", _DEFAULT_PORT)),
-        user=user or found.get("user") or getpass.getuser(),
-        identity_files=tuple(Path(name).expanduser() for name in found.get("identityfile", [])),
-    )
-    jumps = found.get("proxyjump", "none")
-    if jumps.lower() == "none":
-        return [hop]
-    before: list[_Hop] = []
-    for number, jump in enumerate(jumps.split(",")):
-        jump_user, jump_host, jump_port = _split(jump.strip())
-        way = _resolve(config, jump_host, jump_user, jump_port, depth=depth + 1)
-        # Only the first of a chain is reached by its own way; the others are reached from the one before.
-        before += way if number == 0 else way[-1:]
-    return [*before, hop]
-
-
-def _split(jump: str) -> tuple[str | None, str, int | None]:
-    """Take `[user@]host[:port]` or `ssh://...` apart."""
-    user, _, address = jump.removeprefix("ssh://").rstrip("/").rpartition("@")
-    if address.startswith("["):
-        host, _, port = address[1:].partition("]")
-        port = port.removeprefix(":")
-    elif address.count(":") == 1:
-        host, _, port = address.partition(":")
-    else:
-        host, port = address, ""
-    return user or None, host, int(port) if port else None
-
-
 # --- getting there -----------------------------------------------------------------------------------
 
 
-def _connect(line: SshLine, hop: _Hop) -> socket.socket:
+def _connect(line: SshLine, hop: Hop) -> socket.socket:
     with line.translated(f"connect to {hop.name}"):
         sock = socket.create_connection((hop.host, hop.port), timeout=line.guard.timeout_seconds)
         line.add_socket(sock)
@@ -235,7 +137,7 @@ def _connect(line: SshLine, hop: _Hop) -> socket.socket:
     return sock
 
 
-def _connect_through(line: SshLine, hop: _Hop) -> paramiko.Channel:
+def _connect_through(line: SshLine, hop: Hop) -> paramiko.Channel:
     with line.translated(f"connect to {hop.name} through the jump host"):
         try:
             return line.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0))
@@ -248,7 +150,7 @@ def _connect_through(line: SshLine, hop: _Hop) -> paramiko.Channel:
             raise
 
 
-def _start(line: SshLine, sock: socket.socket | paramiko.Channel, hop: _Hop, settings: SftpSettings) -> None:
+def _start(line: SshLine, sock: socket.socket | paramiko.Channel, hop: Hop, settings: SftpSettings) -> None:
     known_path = settings.known_hosts_path
     try:
         text = known_path.read_text("utf-8", "surrogateescape")
@@ -288,8 +190,8 @@ def _start(line: SshLine, sock: socket.socket | paramiko.Channel, hop: _Hop, set
         raise _host_key_error(line.label, hop, key, judgement.verdict, f"{known_path}:{judgement.line}")
 
 
-def _host_key_error(label: str, hop: _Hop, key: HostKey, verdict: Verdict, place: str) -> HostKeyError:
-    path = place.rpartition(":")[0]
+def _host_key_error(label: str, hop: Hop, key: HostKey, verdict: Verdict, place: str) -> HostKeyError:
+    path = shlex.quote(place.rpartition(":")[0])
     offer = f"it offers {key.algorithm} {key.fingerprint}"
     compare = "compare the fingerprint with the server's own, as its administrator tells it, and then: "
     scan = f"ssh-keyscan -p {hop.port} {hop.host} >> {path}"
@@ -307,7 +209,7 @@ def _host_key_error(label: str, hop: _Hop, key: HostKey, verdict: Verdict, place
     return HostKeyError(f"{label}: the host key of {hop.name} is not in {path} ({offer})", hint=f"{compare}{scan}")
 
 
-def _authenticate(line: SshLine, hop: _Hop, keys: UserKeys) -> None:
+def _authenticate(line: SshLine, hop: Hop, keys: UserKeys) -> None:
     refused: list[str] = []
     for name, key in keys:
         with line.translated(f"log in as {hop.user}"):

@@ -1,10 +1,10 @@
-"""The packets of the SFTP protocol, version 3, and OpenSSH's extensions to it. Values only: no I/O.
+"""What a client says in the SFTP protocol, version 3, and in OpenSSH's extensions to it. No I/O.
 
 Sources: draft-ietf-secsh-filexfer-02; OpenSSH `PROTOCOL` section 4 and `sftp-server.c`;
 draft-ietf-secsh-filexfer-extensions-00 section 7 (`copy-data`).
 
 A packet is a length (32 bit, big-endian, without itself), a type byte and, except in INIT and VERSION, a
-request number of 32 bits that the reply repeats.
+request number of 32 bits that the reply repeats. What servers say is in `sftp_replies`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
-
-from replicator.errors import ProtocolError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 VERSION = 3
 LENGTH = struct.Struct(">I")
-#: What a server must take without having told its limits (draft section 3).
-DEFAULT_CHUNK_BYTES = 32 * 1024
-#: Longer replies are refused; OpenSSH sends at most 256 KiB.
-LARGEST_PACKET_BYTES = 4 << 20
 
 _HEADER = struct.Struct(">IBI")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_ATTRIBUTE_PERMISSIONS = 0x04
 
 HARD_LINK = "hardlink@openssh.com"
 POSIX_RENAME = "posix-rename@openssh.com"
@@ -59,32 +50,6 @@ class RequestType(IntEnum):
     EXTENDED = 200
 
 
-class ReplyType(IntEnum):
-    """What a server sends."""
-
-    VERSION = 2
-    STATUS = 101
-    HANDLE = 102
-    DATA = 103
-    NAME = 104
-    ATTRS = 105
-    EXTENDED_REPLY = 201
-
-
-class StatusCode(IntEnum):
-    """Why a request failed, or that it did not."""
-
-    OK = 0
-    EOF = 1
-    NO_SUCH_FILE = 2
-    PERMISSION_DENIED = 3
-    FAILURE = 4
-    BAD_MESSAGE = 5
-    NO_CONNECTION = 6
-    CONNECTION_LOST = 7
-    OP_UNSUPPORTED = 8
-
-
 class OpenFlag(IntEnum):
     """How a file is opened."""
 
@@ -94,20 +59,9 @@ class OpenFlag(IntEnum):
     EXCLUSIVE = 0x20
 
 
-class _Attribute(IntEnum):
-    SIZE = 0x01
-    OWNER = 0x02
-    PERMISSIONS = 0x04
-    TIMES = 0x08
-    EXTENDED = 0x80000000
-
-
-# --- requests ----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without its number. `read_only` ones may be sent while the destination is full."""
+    """A request without its number."""
 
     kind: RequestType
     body: bytes
@@ -122,7 +76,7 @@ def _string(value: bytes) -> bytes:
 
 
 def _mode(mode: int) -> bytes:
-    return _U32.pack(_Attribute.PERMISSIONS) + _U32.pack(mode)
+    return _U32.pack(_ATTRIBUTE_PERMISSIONS) + _U32.pack(mode)
 
 
 def init() -> bytes:
@@ -235,187 +189,3 @@ def copy_data(source: bytes, offset: int, length: int, target: bytes) -> Request
     """Have the server copy bytes between two open files, to the same place; a length of 0 means all."""
     body = _string(source) + _U64.pack(offset) + _U64.pack(length) + _string(target) + _U64.pack(offset)
     return _extended(COPY_DATA, body)
-
-
-# --- replies -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """Of a file; None for what the server did not tell. `permissions` holds the type of file too."""
-
-    size_bytes: int | None = None
-    permissions: int | None = None
-    modified_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The result of a request that returns nothing, or the reason why one failed."""
-
-    code: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """An open file or folder."""
-
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Bytes of a file, 1 or more."""
-
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names with their attributes, untrusted."""
-
-    items: tuple[tuple[bytes, Attributes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ExtendedReply:
-    """The answer to an extension; its own functions read it."""
-
-    body: bytes
-
-
-Reply = Status | Handle | Data | Names | Attributes | ExtendedReply
-
-
-@dataclass(frozen=True, slots=True)
-class FileSystem:
-    """Figures of a filesystem."""
-
-    free_bytes: int
-    inodes: int
-    free_inodes: int
-    read_only: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a server takes and gives at a time; a READ or WRITE may carry that many bytes."""
-
-    read_bytes: int = DEFAULT_CHUNK_BYTES
-    write_bytes: int = DEFAULT_CHUNK_BYTES
-
-
-class _Reader:
-    """Takes fields off a packet; a packet that is too short is a `ProtocolError`."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def take(self, count: int) -> bytes:
-        start, end = self._position, self._position + count
-        if end > len(self._data):
-            raise ProtocolError("the SFTP server sent a packet that ends too early")
-        self._position = end
-        return self._data[start:end]
-
-    def u32(self) -> int:
-        value: int = _U32.unpack(self.take(4))[0]
-        return value
-
-    def u64(self) -> int:
-        value: int = _U64.unpack(self.take(8))[0]
-        return value
-
-    def string(self) -> bytes:
-        return self.take(self.u32())
-
-    def rest(self) -> bytes:
-        return self.take(len(self._data) - self._position)
-
-    @property
-    def at_end(self) -> bool:
-        return self._position == len(self._data)
-
-    def attributes(self) -> Attributes:
-        flags = self.u32()
-        size = self.u64() if flags & _Attribute.SIZE else None
-        if flags & _Attribute.OWNER:
-            self.take(8)
-        permissions = self.u32() if flags & _Attribute.PERMISSIONS else None
-        modified = None
-        if flags & _Attribute.TIMES:
-            self.u32()
-            modified = self.u32()
-        if flags & _Attribute.EXTENDED:
-            for _ in range(self.u32()):
-                self.string()
-                self.string()
-        return Attributes(size, permissions, modified)
-
-    def names(self) -> Iterator[tuple[bytes, Attributes]]:
-        for _ in range(self.u32()):
-            name = self.string()
-            self.string()  # the same as `ls -l` would show it
-            yield name, self.attributes()
-
-
-def parse_version(packet: bytes) -> dict[str, bytes]:
-    """Return the extensions that a server offers, by name, from its first packet (without the length)."""
-    reader = _Reader(packet)
-    if reader.take(1)[0] != ReplyType.VERSION:
-        raise ProtocolError("the server does not speak SFTP")
-    if (version := reader.u32()) != VERSION:
-        raise ProtocolError(f"the server speaks version {version} of SFTP, only {VERSION} is supported")
-    extensions: dict[str, bytes] = {}
-    while not reader.at_end:
-        name = reader.string()
-        extensions[name.decode("utf-8", "replace")] = reader.string()
-    return extensions
-
-
-def parse_reply(packet: bytes) -> tuple[int, Reply]:
-    """Return a request's number and its reply, from a packet without the length."""
-    reader = _Reader(packet)
-    kind = reader.take(1)[0]
-    number = reader.u32()
-    reply: Reply
-    if kind == ReplyType.STATUS:
-        code = reader.u32()
-        # Servers older than version 3 leave the message out.
-        reply = Status(code, "" if reader.at_end else reader.string().decode("utf-8", "replace"))
-    elif kind == ReplyType.HANDLE:
-        reply = Handle(reader.string())
-    elif kind == ReplyType.DATA:
-        reply = Data(reader.string())
-    elif kind == ReplyType.NAME:
-        reply = Names(tuple(reader.names()))
-    elif kind == ReplyType.ATTRS:
-        reply = reader.attributes()
-    elif kind == ReplyType.EXTENDED_REPLY:
-        reply = ExtendedReply(reader.rest())
-    else:
-        raise ProtocolError(f"the SFTP server sent a packet of the unknown type {kind}")
-    return number, reply
-
-
-def parse_limits(reply: ExtendedReply) -> Limits:
-    """Read the reply to `limits`; 0 there means that the server does not say."""
-    reader = _Reader(reply.body)
-    reader.u64()
-    read_bytes, write_bytes = reader.u64(), reader.u64()
-    # Larger ones gain nothing, and memory is ours.
-    most = 1 << 20
-    return Limits(
-        min(read_bytes, most) or DEFAULT_CHUNK_BYTES,
-        min(write_bytes, most) or DEFAULT_CHUNK_BYTES,
-    )
-
-
-def parse_file_system(reply: ExtendedReply) -> FileSystem:
-    """Read the reply to `file_system`. Source: OpenSSH `PROTOCOL` section 4.6."""
-    reader = _Reader(reply.body)
-    fields = [reader.u64() for _ in range(11)]
-    _, unit, _, _, available, inodes, _, available_inodes, _, flags, _ = fields
-    return FileSystem(unit * available, inodes, available_inodes, bool(flags & 1))

@@ -10,13 +10,15 @@ The way of a file:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.local_files import SourceFile
 from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
+from replicator.destination.sftp_folder_sync import FolderSync
+from replicator.destination.sftp_replies import Attributes, ExtendedReply, Handle, Reply, parse_file_system
 from replicator.errors import (
     InterruptedTransferError,
     ProtocolError,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from replicator.destination.interface import TransferObserver
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_connection import SftpConnection
-    from replicator.destination.sftp_protocol import Reply, Request
+    from replicator.destination.sftp_protocol import Request
 
 # The account and its group may read what is stored, as a standby host needs; a database is nobody else's business.
 _FILE_MODE = 0o640
@@ -65,7 +67,6 @@ class _Phase(Enum):
     SENT = auto()
     RENAMING = auto()
     REMOVING = auto()
-    ENDED = auto()
 
 
 @dataclass(slots=True)
@@ -82,15 +83,6 @@ class _File:
     stored_bytes: int | None = None
     sha256: str = ""
     failed: bool = False
-
-
-@dataclass(slots=True)
-class _Folder:
-    """A folder with the files whose renames wait for its sync: one sync for all that are there by then."""
-
-    handle: bytes | None = None
-    busy: bool = True
-    waiting: list[_File] = field(default_factory=list)
 
 
 class Uploader:
@@ -114,7 +106,7 @@ class Uploader:
         if limiter is not None:
             self._chunk_bytes = min(self._chunk_bytes, limiter.chunk_bytes)
         self._can_sync = protocol.FSYNC in connection.extensions
-        self._folders: dict[bytes, _Folder] = {}
+        self._folders = FolderSync(connection)
         self._error: ReplicatorError | None = None
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -152,8 +144,7 @@ class Uploader:
             self._end_sending(file)
         while self._connection.in_flight:
             self._connection.receive()
-        handles = [folder.handle for folder in self._folders.values() if folder.handle is not None]
-        self._connection.call_all(protocol.close(handle) for handle in handles)
+        self._folders.close()
 
     # --- a file's requests ---------------------------------------------------------------------------
 
@@ -187,8 +178,8 @@ class Uploader:
 
         # Asked at once: what is removed next makes room.
         def explain(figures: Reply) -> None:
-            if isinstance(figures, protocol.ExtendedReply):
-                found = protocol.parse_file_system(figures)
+            if isinstance(figures, ExtendedReply):
+                found = parse_file_system(figures)
                 self._error = refusal(reply, label=self._label, action=action, file_system=found)
 
         self._post(file, protocol.file_system(self._base), explain)
@@ -204,7 +195,7 @@ class Uploader:
         request = protocol.create_file(job.part, _FILE_MODE)
 
         def opened(reply: Reply) -> None:
-            if isinstance(reply, protocol.Handle):
+            if isinstance(reply, Handle):
                 file.handle = reply.value
             else:
                 self._refuse(file, reply, "create")
@@ -225,14 +216,14 @@ class Uploader:
 
     def _open_prefix(self, file: _File, prefix: bytes) -> None:
         def opened(reply: Reply) -> None:
-            if isinstance(reply, protocol.Handle):
+            if isinstance(reply, Handle):
                 file.prefix_handle = reply.value
                 self._post(file, protocol.file_status(reply.value), measured)
             else:
                 self._refuse(file, reply, "open the file to be copied for")
 
         def measured(reply: Reply) -> None:
-            if not isinstance(reply, protocol.Attributes) or reply.size_bytes is None:
+            if not isinstance(reply, Attributes) or reply.size_bytes is None:
                 self._refuse(file, reply, "ask the size of the file to be copied for")
             elif file.job.source is None:
                 file.prefix_bytes = file.size_bytes = reply.size_bytes
@@ -325,8 +316,6 @@ class Uploader:
         if file.phase in {_Phase.SENT, _Phase.RENAMING} and file.failed and file.handle is not None:
             file.phase = _Phase.REMOVING
             self._post(file, protocol.remove(file.job.part), lambda _: None)
-        elif file.phase not in {_Phase.OPENING, _Phase.SENDING}:
-            file.phase = _Phase.ENDED
 
     def _renamed(self, file: _File, reply: Reply) -> None:
         if is_missing(reply):
@@ -336,56 +325,13 @@ class Uploader:
         elif not succeeded(reply):
             self._refuse(file, reply, "rename the finished")
         else:
-            self._sync_folder_of(file)
+            self._folders.sync(file.job.folder, lambda: self._done(file))
 
-    # --- the folders ---------------------------------------------------------------------------------
-
-    def _sync_folder_of(self, file: _File) -> None:
-        folder = self._folders.get(file.job.folder)
-        if folder is None:
-            folder = self._folders[file.job.folder] = _Folder(waiting=[file])
-            self._open(folder, file.job.folder)
-            return
-        folder.waiting.append(file)
-        if not folder.busy:
-            self._sync(folder)
-
-    def _open(self, folder: _Folder, path: bytes) -> None:
-        # The draft knows no open folders; OpenSSH opens one like a file, and that can be synced.
-        def opened(reply: Reply) -> None:
-            if isinstance(reply, protocol.Handle):
-                folder.handle = reply.value
-            self._sync(folder)
-
-        if self._can_sync:
-            self._connection.post(protocol.open_reading(path), opened)
-        else:
-            self._sync(folder)
-
-    def _sync(self, folder: _Folder) -> None:
-        files, folder.waiting = folder.waiting, []
-
-        def synced(_: Reply) -> None:
-            # A refusal tells of a filesystem that cannot sync folders: then there is no more to be had.
-            self._report(files)
-            if folder.waiting:
-                self._sync(folder)
-            else:
-                folder.busy = False
-
-        if folder.handle is None:
-            self._report(files)
-            folder.busy = False
-        else:
-            folder.busy = True
-            self._connection.post(protocol.sync(folder.handle), synced)
-
-    def _report(self, files: list[_File]) -> None:
+    def _done(self, file: _File) -> None:
         if self._observer is not None:
-            for file in files:
-                self._observer.file_done(file.job.name, file.sha256)
+            self._observer.file_done(file.job.name, file.sha256)
 
 
 def _measure(file: _File, reply: Reply) -> None:
-    if isinstance(reply, protocol.Attributes):
+    if isinstance(reply, Attributes):
         file.stored_bytes = reply.size_bytes

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 CURRENT_NAME = "CURRENT"
 IDENTITY_NAME = "IDENTITY"
+#: Folder beside the write-ahead logs to which obsolete ones go, if the application wants them kept for a while.
+ARCHIVE_NAME = "archive"
 
 
 class FileKind(StrEnum):

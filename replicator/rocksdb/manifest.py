@@ -78,6 +78,7 @@ class ManifestState:
         self._log = RecordLogReader()
         self._cut_offset = 0
         self._group: list[VersionEdit] = []
+        self._group_remaining = 0
         self._families = {0: _Family("default")}
         self._wals: dict[int, int | None] = {}
         self._wals_deleted_before = 0
@@ -97,21 +98,9 @@ class ManifestState:
         for record in self._log.feed(data):
             if record.type != RecordType.FULL:
                 continue
-            edit = decode_version_edit(record.payload)
-            if edit.group_remaining is not None:
-                self._group.append(edit)
-                if edit.group_remaining + len(self._group) != self._group[0].group_remaining + 1:  # type: ignore[operator]
-                    raise CorruptFileError("the MANIFEST holds an atomic group that does not add up")
-                if edit.group_remaining:
-                    continue
-                for member in self._group:
-                    self._apply(member)
-                self._group = []
-            elif self._group:
-                raise CorruptFileError("the MANIFEST holds an atomic group that is broken off")
-            else:
-                self._apply(edit)
-            self._cut_offset = record.end_offset
+            self._take(decode_version_edit(record.payload))
+            if not self._group:
+                self._cut_offset = record.end_offset
 
     def tail(self) -> Tail:
         """What follows the last whole record; see `RecordLogReader.tail`."""
@@ -211,6 +200,22 @@ class ManifestState:
             wals_deletable_below=self.wals_deletable_below,
             discontinuities=self._discontinuities,
         )
+
+    def _take(self, edit: VersionEdit) -> None:
+        """Apply the edit, or keep it until the atomic group that it belongs to is complete."""
+        if edit.group_remaining is None:
+            if self._group:
+                raise CorruptFileError("the MANIFEST holds an atomic group that is broken off")
+            self._apply(edit)
+            return
+        if self._group and edit.group_remaining != self._group_remaining - 1:
+            raise CorruptFileError("the MANIFEST holds an atomic group that does not add up")
+        self._group.append(edit)
+        self._group_remaining = edit.group_remaining
+        if not self._group_remaining:
+            for member in self._group:
+                self._apply(member)
+            self._group = []
 
     def _apply(self, edit: VersionEdit) -> None:
         family = self._change(edit)

@@ -179,6 +179,8 @@ class RecordLogReader:
         for position in range(first_block_end, len(rest), BLOCK_BYTES):
             if self._fragment_at(rest, position, position + BLOCK_BYTES) is not None:
                 return Tail.DAMAGED
+        if self._is_followed(rest, first_block_end):
+            return Tail.DAMAGED
         if self._parts is None and (_is_zero(rest) or self._is_from_the_past(rest)):
             return Tail.CLEAN
         return Tail.TORN
@@ -236,6 +238,13 @@ class RecordLogReader:
             )
         self._end_offset = end_offset
         return True
+
+    def _is_followed(self, rest: bytes, block_end: int) -> bool:
+        """Whether what begins here is no record, but a valid one stands where its length says that it ends."""
+        if len(rest) < HEADER_BYTES:
+            return False
+        _, length, kind = _HEADER.unpack_from(rest)
+        return self._fragment_at(rest, _HEADER_BYTES_OF[kind] + length, block_end) is not None
 
     def _is_from_the_past(self, rest: bytes) -> bool:
         """Whether a recyclable record of another log number begins here."""

@@ -21,7 +21,6 @@ from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.staging import CrossDeviceError, link_trouble
-from replicator.checkpoint.wal_files import WalPins
 from replicator.checkpoint.watcher import CheckpointWatcher
 from replicator.config import Producer
 from replicator.errors import CheckpointError, ReplicatorError, SourceChangedError
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from replicator.config import DatabaseConfig
+    from replicator.rocksdb.filenames import FileName
     from replicator.rocksdb.manifest import ManifestVersion
 
 _MOST_LOOKS: Final = 5
@@ -138,36 +138,43 @@ def _look(path: Path) -> SourceFacts:
     options = database.newest_options()
     refuse_direct_blobs(options)
     refuse_foreign_folders(version)
-    _open_live_files(database, version)
     log_folder = database.wal_folder(options.options if options else None)
+    sizes_bytes = [
+        _readable_bytes(folder / listed.name.name)
+        for folder in {path, log_folder}
+        for listed in database.list_files(folder)
+        if _is_needed(listed.name, version)
+    ]
     return SourceFacts(
         folder=path,
         database_id=database.identity().decode("ascii", "replace").strip() or version.database_id or "",
         live_files=len(version.tables) + len(version.blobs),
-        size_bytes=sum(table.size_bytes for table in version.tables.values())
-        + sum(blob.size_bytes for blob in version.blobs.values())
-        + _logs_bytes(database, log_folder, version.lowest_needed_wal),
+        size_bytes=sum(sizes_bytes),
         log_folder=log_folder,
     )
 
 
-def _open_live_files(database: DatabaseFolder, version: ManifestVersion) -> None:
-    """Each of them: some may belong to somebody else, because a tool was once run as root."""
-    live = {(FileKind.TABLE, number) for number in version.tables}
-    live |= {(FileKind.BLOB, number) for number in version.blobs}
-    for listed in database.list_files(database.path):
-        if (listed.name.kind, listed.name.number) in live:
-            with suppress(SourceChangedError):  # compacted away
-                os.close(open_for_reading(database.path / listed.name.name))
+def _is_needed(name: FileName, version: ManifestVersion) -> bool:
+    match name.kind:
+        case FileKind.TABLE:
+            return name.number in version.tables
+        case FileKind.BLOB:
+            return name.number in version.blobs
+        case FileKind.WAL:
+            return name.number is not None and name.number >= version.lowest_needed_wal
+    return False
 
 
-def _logs_bytes(database: DatabaseFolder, folder: Path, lowest_needed: int) -> int:
-    logs = WalPins()
+def _readable_bytes(path: Path) -> int:
+    """Open a file: one of many may belong to somebody else, because a tool was once run as root."""
     try:
-        logs.pin(folder, database.list_files(folder))
-        return sum(log.size_bytes() for log in logs.needed(lowest_needed))
+        descriptor = open_for_reading(path)
+    except SourceChangedError:  # compacted away
+        return 0
+    try:
+        return os.fstat(descriptor).st_size
     finally:
-        logs.release()
+        os.close(descriptor)
 
 
 # --- the checkpoint root -----------------------------------------------------------------------------

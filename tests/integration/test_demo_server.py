@@ -15,7 +15,7 @@ import pytest
 from replicator.demo.server import Endpoint
 from replicator.destination.interface import Capabilities, Download, Link, Prefix, Upload
 from replicator.destination.sftp import SftpDestination
-from replicator.destination.sftp_login import SftpSettings
+from replicator.destination.sftp_route import SftpSettings
 from replicator.errors import NotFoundError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from replicator.destination.sftp_login import SftpSettings
+    from replicator.destination.sftp_route import SftpSettings
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ def test_a_server_that_says_nothing(server: OpenSshServer) -> None:
 
 
 def test_a_base_folder_that_is_missing(server: OpenSshServer) -> None:
-    with pytest.raises(NotFoundError, match="no folder .*/missing"):
+    with pytest.raises(NotFoundError, match=r"no folder .*/missing"):
         SftpDestination.connect(server.settings("missing"))
     assert not (server.local_base / "missing").exists()
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from replicator.destination.sftp_login import SftpSettings
+from replicator.destination.sftp_route import SftpSettings
 
 if TYPE_CHECKING:
     from types import TracebackType

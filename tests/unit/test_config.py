@@ -174,7 +174,11 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     assert config.service.metrics == ListenAddress("::1", 9464)
     assert config.service.log_format is LogFormat.JSON
     assert config.service.log_level is LogLevel.DEBUG
-    assert [line.split(":")[0] for line in config.warnings] == ["database[0].ship_wal", "service.metrics"]
+    assert [line.split(":")[0] for line in config.warnings] == [
+        "database[0].ship_wal",
+        "destination[0].connections",
+        "service.metrics",
+    ]
 
 
 def test_a_destination_is_found_by_name(load: Load) -> None:

@@ -169,6 +169,17 @@ def test_damage_with_valid_records_after_it_is_told_from_a_torn_write() -> None:
     assert _read_all(bytes(content[: log.starts[51]]))[0].tail() is Tail.TORN
 
 
+@pytest.mark.parametrize("log_number", [None, _LOG_NUMBER])
+def test_damage_with_a_valid_record_behind_it_in_the_same_block_is_no_torn_write(log_number: int | None) -> None:
+    log = write_log([b"x" * 1000] * 3, log_number=log_number)
+    content = bytearray(log.content)
+    content[log.starts[1] + 500] ^= 1
+    reader, records = _read_all(bytes(content), log_number)
+    assert len(records) == 1
+    assert reader.tail() is Tail.DAMAGED
+    assert _read_all(bytes(content[: log.starts[2] + 500]), log_number)[0].tail() is Tail.TORN
+
+
 @pytest.mark.parametrize("kinds", [[3], [4], [2, 1], [2, 2], [2, 9]])
 def test_fragments_out_of_order_are_damage(kinds: list[int]) -> None:
     content = physical_record(1, b"good")
@@ -178,6 +189,14 @@ def test_fragments_out_of_order_are_damage(kinds: list[int]) -> None:
     assert [record.payload for record in records] == [b"good"]
     assert reader.end_offset == 11
     assert reader.tail() is Tail.DAMAGED
+
+
+def test_a_record_across_a_blocks_end_is_none() -> None:
+    filled = write_log([bytes(BLOCK_BYTES - 50)])
+    reader, records = _read_all(bytes(filled.content) + physical_record(1, bytes(60)))
+    assert len(records) == 1
+    assert reader.end_offset == len(filled.content)
+    assert reader.tail() is Tail.TORN
 
 
 def test_an_empty_first_fragment_of_an_early_writer_is_dropped() -> None:

@@ -10,6 +10,21 @@ from hypothesis import strategies as st
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.sftp_errors import refusal
+from replicator.destination.sftp_replies import (
+    Attributes,
+    Data,
+    ExtendedReply,
+    FileSystem,
+    Handle,
+    Limits,
+    Names,
+    Reply,
+    Status,
+    parse_file_system,
+    parse_limits,
+    parse_reply,
+    parse_version,
+)
 from replicator.errors import (
     AccessDeniedError,
     ConnectionLostError,
@@ -80,7 +95,7 @@ def test_the_bodies_of_requests(request_: protocol.Request, body: bytes) -> None
 
 def test_the_version_of_openssh_lists_its_extensions() -> None:
     pairs = string(b"posix-rename@openssh.com") + string(b"1") + string(b"copy-data") + string(b"1")
-    assert protocol.parse_version(bytes.fromhex("02 00000003") + pairs) == {
+    assert parse_version(bytes.fromhex("02 00000003") + pairs) == {
         "posix-rename@openssh.com": b"1",
         "copy-data": b"1",
     }
@@ -89,7 +104,7 @@ def test_the_version_of_openssh_lists_its_extensions() -> None:
 @pytest.mark.parametrize("packet", ["02 00000002", "65 00000003", "02", "02 00000003 00000009"])
 def test_other_versions_are_refused(packet: str) -> None:
     with pytest.raises(ProtocolError):
-        protocol.parse_version(bytes.fromhex(packet))
+        parse_version(bytes.fromhex(packet))
 
 
 @given(_numbers, _numbers, st.text())
@@ -98,18 +113,18 @@ def test_a_status(number: int, code: int, message: str) -> None:
         101, number, struct.pack(">I", code) + string(message.encode("utf-8", "replace")) + string(b"en")
     )
     found = message.encode("utf-8", "replace").decode()
-    assert protocol.parse_reply(packet) == (number, protocol.Status(code, found))
+    assert parse_reply(packet) == (number, Status(code, found))
 
 
 def test_a_status_without_a_message() -> None:
-    assert protocol.parse_reply(reply(101, 1, struct.pack(">I", 4))) == (1, protocol.Status(4, ""))
+    assert parse_reply(reply(101, 1, struct.pack(">I", 4))) == (1, Status(4, ""))
 
 
 @given(_numbers, st.binary())
 def test_handles_and_data(number: int, value: bytes) -> None:
-    assert protocol.parse_reply(reply(102, number, string(value))) == (number, protocol.Handle(value))
-    assert protocol.parse_reply(reply(103, number, string(value))) == (number, protocol.Data(value))
-    assert protocol.parse_reply(reply(201, number, value)) == (number, protocol.ExtendedReply(value))
+    assert parse_reply(reply(102, number, string(value))) == (number, Handle(value))
+    assert parse_reply(reply(103, number, string(value))) == (number, Data(value))
+    assert parse_reply(reply(201, number, value)) == (number, ExtendedReply(value))
 
 
 @given(
@@ -139,17 +154,17 @@ def test_attributes_in_every_combination(
         flags, body = flags | 0x80000000, body + struct.pack(">I", len(extended))
         body += b"".join(string(key) + string(value) for key, value in extended)
     encoded = struct.pack(">I", flags) + body
-    wanted = protocol.Attributes(size, permissions, modified)
-    assert protocol.parse_reply(reply(105, 9, encoded)) == (9, wanted)
+    wanted = Attributes(size, permissions, modified)
+    assert parse_reply(reply(105, 9, encoded)) == (9, wanted)
     # Twice in a list of names: the second is found only if the first was read to its exact end.
     listing = struct.pack(">I", 2) + 2 * (string(b"na\xffme/..") + string(b"long") + encoded)
-    assert protocol.parse_reply(reply(104, 9, listing)) == (9, protocol.Names(2 * ((b"na\xffme/..", wanted),)))
+    assert parse_reply(reply(104, 9, listing)) == (9, Names(2 * ((b"na\xffme/..", wanted),)))
 
 
 @given(st.sampled_from([101, 102, 103, 104, 105, 201]) | st.integers(0, 255), st.binary(max_size=60))
 def test_whatever_comes_is_a_reply_or_a_protocol_error(kind: int, rest: bytes) -> None:
     try:
-        number, _ = protocol.parse_reply(bytes([kind]) + rest)
+        number, _ = parse_reply(bytes([kind]) + rest)
     except ProtocolError:
         return
     assert number == int.from_bytes(rest[:4], "big")
@@ -158,54 +173,52 @@ def test_whatever_comes_is_a_reply_or_a_protocol_error(kind: int, rest: bytes) -
 @given(st.binary(max_size=60))
 def test_whatever_greeting_comes_is_understood_or_a_protocol_error(rest: bytes) -> None:
     try:
-        found = protocol.parse_version(b"\x02\x00\x00\x00\x03" + rest)
+        found = parse_version(b"\x02\x00\x00\x00\x03" + rest)
     except ProtocolError:
         return
     assert sum(8 + len(name.encode()) + len(value) for name, value in found.items()) <= len(rest) * 3
 
 
 def test_limits_are_those_of_the_server_within_reason() -> None:
-    def limits(*values: int) -> protocol.Limits:
-        return protocol.parse_limits(protocol.ExtendedReply(struct.pack(">4Q", *values)))
+    def limits(*values: int) -> Limits:
+        return parse_limits(ExtendedReply(struct.pack(">4Q", *values)))
 
-    assert limits(262144, 261120, 261119, 1019) == protocol.Limits(261120, 261119)
-    assert limits(0, 0, 0, 0) == protocol.Limits(32768, 32768)
-    assert limits(0, 2**63, 2**63, 0) == protocol.Limits(1 << 20, 1 << 20)
+    assert limits(262144, 261120, 261119, 1019) == Limits(261120, 261119)
+    assert limits(0, 0, 0, 0) == Limits(32768, 32768)
+    assert limits(0, 2**63, 2**63, 0) == Limits(1 << 20, 1 << 20)
 
 
 def test_figures_of_a_filesystem() -> None:
     body = struct.pack(">11Q", 1024, 4096, 100, 50, 40, 10, 5, 4, 77, 1, 255)
-    found = protocol.parse_file_system(protocol.ExtendedReply(body))
-    assert found == protocol.FileSystem(free_bytes=4096 * 40, inodes=10, free_inodes=4, read_only=True)
+    found = parse_file_system(ExtendedReply(body))
+    assert found == FileSystem(free_bytes=4096 * 40, inodes=10, free_inodes=4, read_only=True)
 
 
 # --- what a refusal means ----------------------------------------------------------------------------
 
-_ROOMY = protocol.FileSystem(free_bytes=1 << 30, inodes=100, free_inodes=50, read_only=False)
-_FAILURE = protocol.Status(4, "Failure")
+_ROOMY = FileSystem(free_bytes=1 << 30, inodes=100, free_inodes=50, read_only=False)
+_FAILURE = Status(4, "Failure")
 
 
 @pytest.mark.parametrize(
     ("found", "file_system", "kind"),
     [
-        (protocol.Status(1, ""), None, ProtocolError),
-        (protocol.Status(2, "No such file"), None, NotFoundError),
-        (protocol.Status(3, "Permission denied"), None, AccessDeniedError),
-        (protocol.Status(7, ""), None, ConnectionLostError),
-        (protocol.Status(8, ""), None, MissingCapabilityError),
-        (protocol.Status(0, ""), None, ProtocolError),
-        (protocol.Handle(b""), None, ProtocolError),
+        (Status(1, ""), None, ProtocolError),
+        (Status(2, "No such file"), None, NotFoundError),
+        (Status(3, "Permission denied"), None, AccessDeniedError),
+        (Status(7, ""), None, ConnectionLostError),
+        (Status(8, ""), None, MissingCapabilityError),
+        (Status(0, ""), None, ProtocolError),
+        (Handle(b""), None, ProtocolError),
         (_FAILURE, None, PermanentDestinationError),
         (_FAILURE, _ROOMY, PermanentDestinationError),
-        (_FAILURE, protocol.FileSystem(0, 100, 50, read_only=False), NoSpaceError),
-        (_FAILURE, protocol.FileSystem(1 << 30, 100, 0, read_only=False), NoSpaceError),
-        (_FAILURE, protocol.FileSystem(1 << 30, 0, 0, read_only=False), PermanentDestinationError),
-        (_FAILURE, protocol.FileSystem(1 << 30, 100, 50, read_only=True), AccessDeniedError),
+        (_FAILURE, FileSystem(0, 100, 50, read_only=False), NoSpaceError),
+        (_FAILURE, FileSystem(1 << 30, 100, 0, read_only=False), NoSpaceError),
+        (_FAILURE, FileSystem(1 << 30, 0, 0, read_only=False), PermanentDestinationError),
+        (_FAILURE, FileSystem(1 << 30, 100, 50, read_only=True), AccessDeniedError),
     ],
 )
-def test_refusals(
-    found: protocol.Reply, file_system: protocol.FileSystem | None, kind: type[DestinationError]
-) -> None:
+def test_refusals(found: Reply, file_system: FileSystem | None, kind: type[DestinationError]) -> None:
     error = refusal(found, label="place", action="write file", file_system=file_system)
     assert type(error) is kind
     assert str(error).startswith("place: cannot write file: ")

@@ -165,6 +165,17 @@ def test_unknown_fields_that_must_not_be_ignored_are_refused() -> None:
         decode_version_edit(encode.varint(_IGNORABLE + 7) + encode.prefixed(wal))
 
 
+def test_values_that_do_not_fit_their_place_are_corrupt() -> None:
+    too_long = encode.new_table(1, fields=[(13, b"\x80")])
+    with pytest.raises(CorruptFileError, match="malformed field 13 of table 1"):
+        decode_version_edit(too_long)
+    short_key = encode.varint(7) + bytes([0, 1, 2]) + encode.prefixed(b"1234567") * 2
+    with pytest.raises(CorruptFileError, match="malformed boundary key"):
+        decode_version_edit(short_key)
+    with pytest.raises(CorruptFileError, match="cut short"):
+        decode_version_edit(encode.varint(1) + encode.varint(5) + b"name")
+
+
 def test_names_that_are_not_utf8_are_told_apart() -> None:
     names = {
         decode_version_edit(encode.varint(201) + encode.prefixed(name)).added_name

@@ -1,0 +1,67 @@
+"""What lies at a destination, seen from its own side, and judged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from replicator.demo.oracle import judge
+from tests.support.program import run_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_WAIT_SECONDS = 90.0
+_POLL_SECONDS = 0.005
+
+
+def position_of(path: Path) -> int:
+    """Return the position of a database that must be exact: a link to a generation, a generation, a restore."""
+    verdict = judge(path.resolve(strict=True))
+    assert verdict.exact, f"{path}: {verdict}"
+    return verdict.position
+
+
+def assert_sound(replica: Path, *options: object) -> None:
+    """Check that there are only whole generations and nothing else, as the program's own commands say."""
+    listed = run_program("generations", replica, *options, "--json").document
+    assert listed
+    assert all(generation["complete"] for generation in listed)
+    assert listed[-1]["links"] == ["checkpoint_current"]
+    assert run_program("verify", replica, *options, "--all", "--json").document["sound"]
+    assert list((replica / "incoming").iterdir()) == []
+
+
+def finished_uploads(replica: Path) -> dict[str, tuple[int, int]]:
+    """Return the tables of the upload under way that are finished: name to inode and size in bytes."""
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_size)
+        for path in (replica / "incoming").glob("*/*.sst")
+        if path.exists()
+    }
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Look again and again until it holds."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        time.sleep(_POLL_SECONDS)
+
+
+def wait_for_mid_file(replica: Path, *, finished: int = 1) -> None:
+    """Wait until that many tables of an upload are finished and another one has begun to arrive."""
+
+    def in_the_middle() -> bool:
+        arriving = (replica / "incoming").glob("*/*.sst.part")
+        return len(finished_uploads(replica)) >= finished and any(_size_bytes(path) > 0 for path in arriving)
+
+    wait_until(in_the_middle, f"{finished} tables uploaded and one on its way in {replica}")
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
