@@ -121,6 +121,8 @@ def run(
     settings = _load(config)
     if take_over and not once:
         raise typer.BadParameter("--take-over goes with --once: take over once, then run the service as always")
+    for warning in settings.warnings:
+        _log.warning("config.no_effect", key=warning)
     stop = threading.Event()
     signals = SignalWatcher(stop.set)
     with ProgressDisplay() as display:
@@ -324,8 +326,6 @@ def _say(*lines: str, hint: str = "") -> None:
 def _load(path: Path) -> Config:
     config = load_config(path)
     configure_logging(config.service.log_format, config.service.log_level)
-    for warning in config.warnings:
-        _log.warning("config.no_effect", key=warning)
     return config
 
 

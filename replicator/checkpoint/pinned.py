@@ -62,6 +62,8 @@ def _link_all(root: CheckpointRoot, folder: Path) -> None:
     try:
         source = os.open(root.current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError as error:
+        if root.previous.exists():
+            raise SourceChangedError(f"{root.current} was being replaced") from error
         raise CheckpointError(f"there is no checkpoint in {root.path} yet") from error
     try:
         folder.mkdir(mode=0o700)
@@ -89,10 +91,14 @@ def _is_unchanged(root: CheckpointRoot, source: int, target: int) -> bool:
     It is not touched as long as it is the current or the previous one. What comes then may use the folder again,
     for a checkpoint that has become the current one by now: with a CURRENT of its own.
     """
-    linked, found = (os.stat(CURRENT_NAME, dir_fd=folder, follow_symlinks=False) for folder in (target, source))
-    if not os.path.samestat(linked, found):
-        return False
-    opened = os.fstat(source)
+    return _is_kept(root, source) and os.path.samestat(
+        os.stat(CURRENT_NAME, dir_fd=target, follow_symlinks=False),
+        os.stat(CURRENT_NAME, dir_fd=source, follow_symlinks=False),
+    )
+
+
+def _is_kept(root: CheckpointRoot, descriptor: int) -> bool:
+    opened = os.fstat(descriptor)
     for path in (root.current, root.previous):
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(opened, path.stat()):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from replicator.demo.part import Part
     from replicator.demo.stage import Judging
 
-_INTERVAL = "1.5s"
+_INTERVAL_SECONDS = 1.5
 _WATCH_SECONDS = 12.0
 #: On a slow machine it goes on for longer, until there is something to see.
 _LEAST_GENERATIONS = 3
@@ -111,16 +111,13 @@ class _Play:
             lambda: time.monotonic() >= watched_until and len(self._published) >= _LEAST_GENERATIONS,
             patience_seconds=_WATCH_SECONDS + PATIENCE_SECONDS,
         )
-        killed_at = self._kill()
         replica_then = self._stage.current_generation()
         if replica_then is None:
             raise self._service.failure("published generations, but checkpoint_current names none")
-        # Captured after the kill: it holds all that the dead primary had written.
-        self._watch(lambda: self._newest is not None and self._newest.time > killed_at)
-        self._watch(lambda: self._judging is None and self._newest in self._judged)
-        self._screen.end_status()
-        self._service.stop()
-        self._screen.event("service", "stopped")
+        killed_at = self._kill()
+        # One that was captured after the kill holds all that the dead primary had written.
+        self._watch(lambda: any(generation.time > killed_at for generation in self._judged))
+        self._stop_service()
         restore = self._restore()
         self._screen.event("judge", "opens what was restored, and what the primary left")
         return _Outcome(
@@ -136,7 +133,7 @@ class _Play:
 
     def rows(self, outcome: _Outcome) -> list[tuple[str, str, str]]:
         """Return the table at the end."""
-        families = SETTINGS.layout.column_families
+        families, interval = SETTINGS.layout.column_families, format_duration(_INTERVAL_SECONDS)
         sent_bytes = self._sum("bytes_sent")
         published_bytes = sent_bytes + self._sum("bytes_reused")
         restore, restored = outcome.restore, outcome.restored
@@ -148,7 +145,7 @@ class _Play:
             ("batches restored", f"{restored.position:,}", "" if restored.opened else "does NOT open"),
             ("torn", f"{restored.torn:,}", "column families at another batch than the others"),
             ("holes", f"{restored.holes:,}", "entries missing or wrong"),
-            ("checkpoints published", f"{len(self._published):,}", f"every {_INTERVAL}; {judged}"),
+            ("checkpoints published", f"{len(self._published):,}", f"every {interval}; {judged}"),
             ("files sent", f"{self._sum('files_sent'):,}", ""),
             ("files reused", f"{self._sum('files_reused'):,}", "the server had them: hard links there"),
             ("bytes sent", format_size(sent_bytes), f"for {format_size(published_bytes)} published"),
@@ -170,8 +167,9 @@ class _Play:
             f"process {self._primary.pid} writes {SETTINGS.batches_per_second:,} batches a second,"
             f" each to {SETTINGS.layout.column_families} column families at once",
         )
-        self._service = self._stage.start_service(endpoint, _INTERVAL)
-        self._screen.event("service", f"replicator run -c {CONFIG_NAME}: a checkpoint every {_INTERVAL}")
+        self._service = self._stage.start_service(endpoint, interval_seconds=_INTERVAL_SECONDS)
+        every = format_duration(_INTERVAL_SECONDS)
+        self._screen.event("service", f"replicator run -c {CONFIG_NAME}: a checkpoint every {every}")
 
     def _kill(self) -> datetime:
         self._primary.kill()
@@ -179,6 +177,12 @@ class _Play:
         self._primary_alive = False
         self._screen.event("SIGKILL", f"the primary died after batch {self._stage.acknowledged:,}", style=_ALARM)
         return killed_at
+
+    def _stop_service(self) -> None:
+        self._screen.end_status()
+        self._service.stop()
+        self._tell_news()
+        self._screen.event("service", "stopped")
 
     def _restore(self) -> dict[str, Any]:
         self._screen.event("restore", f"replicator restore -c {CONFIG_NAME} {DESTINATION}:{DATABASE} restored")
@@ -191,8 +195,7 @@ class _Play:
         """Show what happens until `until` is true. Raises `ReplicatorError` if that never comes."""
         deadline = time.monotonic() + patience_seconds
         while True:
-            for line in self._service.new_errors():
-                self._tell(line)
+            self._tell_news()
             self._judge_newest()
             self._show_status()
             if until():
@@ -204,12 +207,13 @@ class _Play:
                 raise self._service.failure(f"did not get on within {format_duration(patience_seconds)}")
             self._pause(_TICK_SECONDS)
 
-    def _tell(self, line: str) -> None:
-        """Show a line of the service's log."""
-        try:
-            event: dict[str, Any] = json.loads(line)
-        except ValueError:  # a traceback: if it means the end, that is shown with all that was said
-            return
+    def _tell_news(self) -> None:
+        """Show what the service has logged since the last call."""
+        for line in self._service.new_errors():
+            if line.startswith("{"):  # else a traceback: if it means the end, it is shown as the reason for that
+                self._tell(json.loads(line))
+
+    def _tell(self, event: dict[str, Any]) -> None:
         match event["event"]:
             case "checkpoint.made":
                 logs = format_size(event["wal_bytes"])
@@ -264,9 +268,9 @@ class _Play:
 
 
 def _conclusion(outcome: _Outcome) -> str:
-    age = format_duration(outcome.loss.replica_age_seconds)
+    age, interval = format_duration(outcome.loss.replica_age_seconds), format_duration(_INTERVAL_SECONDS)
     return (
         "Every batch is back, for the dead primary's files were still there to make a last checkpoint of.\n"
         f"Had its disk died too, the replica would have brought back the state of {age} before: a replica is as\n"
-        f"old as the interval ({_INTERVAL} here), plus the transfer."
+        f"old as the interval ({interval} here), plus the transfer."
     )

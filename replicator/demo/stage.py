@@ -118,13 +118,13 @@ class Stage:
         self._progress = Progress(self._progress_path)
         return primary
 
-    def start_service(self, endpoint: Endpoint, interval: str) -> Part:
+    def start_service(self, endpoint: Endpoint, *, interval_seconds: float) -> Part:
         """Configure the program and start it, as `replicator run`."""
         values = {
             "database": DATABASE,
             "path": str(self._database),
             "checkpoint_root": str(self._folder / "checkpoints"),
-            "interval": interval,
+            "interval": f"{interval_seconds}s",
             "destination": DESTINATION,
             "url": f"sftp://replica@{endpoint.host}:{endpoint.port}/replicas",
             "identity_file": endpoint.identity_file,

@@ -149,6 +149,9 @@ class SftpConnection:
         self.flush()
         while not self._replies:
             self._read()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         while self._replies:
             number, reply = self._replies.popleft()
             if number not in self._handlers:
@@ -157,6 +160,13 @@ class SftpConnection:
             handler, bulk_bytes = self._handlers.pop(number)
             self._bulk_bytes -= bulk_bytes
             handler(reply)
+
+    def receive_what_is_there(self) -> None:
+        """Hand over the answers that have arrived, if any; wait for none."""
+        while self._channel.recv_ready():
+            self._read()
+        if self._replies:
+            self._hand_over()
 
     def call(self, request: Request) -> Reply:
         """Send one request and wait for its answer."""

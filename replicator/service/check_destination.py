@@ -232,7 +232,7 @@ def _check_replica(
             return 0
         writer = writer_of(database, facts.database_id)
         refuse_other_writer(destination, database.name, inspect_replica(destination, layout, writer), writer)
-        yield about.ok(what, f"is ours; the newest of {len(ids)} generations is {ids[-1]}")
+        yield about.ok(what, f"is ours; generations: {len(ids)}, the newest is {ids[-1]}")
     except TransientDestinationError:
         raise
     except ReplicatorError as error:

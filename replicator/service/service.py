@@ -50,13 +50,13 @@ class Service:
         self._loops = loops
         self._workers = workers
         self._stop = stop
-        self._crashed = threading.Event()
+        self._failed = threading.Event()
 
     def run(self) -> None:
         """Work until `request_stop`.
 
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
-        thread ended for a reason that nobody foresaw.
+        thread could not go on.
         """
         with ExitStack() as stack:
             self._take_roots(stack)
@@ -71,8 +71,8 @@ class Service:
             self._wake_all()
             for thread in threads:
                 thread.join()
-        if self._crashed.is_set():
-            raise ReplicatorError("the service stopped because of an error in itself; see the log")
+        if self._failed.is_set():
+            raise ReplicatorError("the service stopped because one of its threads failed; the log says why")
         _log.info("service.stopped")
 
     def run_once(self) -> PassSummary:
@@ -117,12 +117,19 @@ class Service:
         def guarded() -> None:
             try:
                 work()
-            except Exception:  # noqa: BLE001 - half a service would look like a whole one: stop it, loudly
+            # Half a service would look like a whole one: stop it, loudly.
+            except ReplicatorError as error:
+                _log.error("service.failed", thread=name, error=error)
+                self._fail()
+            except Exception:  # noqa: BLE001 - a thread has no caller that could handle more
                 _log.exception("service.crashed", thread=name)
-                self._crashed.set()
-                self._stop.set()
+                self._fail()
 
         return threading.Thread(target=guarded, name=name)
+
+    def _fail(self) -> None:
+        self._failed.set()
+        self._stop.set()
 
     def _transfer_all(self, worker: DestinationWorker, databases: set[str]) -> list[bool]:
         try:

@@ -261,7 +261,7 @@ def published(tmp_path: Path, database: Path) -> GenerationId:
 def test_a_replica_of_ours(tmp_path: Path, database: Path, published: GenerationId) -> None:
     checked = check(disk_config(tmp_path, database))
     assert checked.wrong() == []
-    assert checked[DISK, "replica chat"].detail == f"is ours; the newest of 1 generations is {published}"
+    assert checked[DISK, "replica chat"].detail == f"is ours; generations: 1, the newest is {published}"
     assert "first generations" not in checked[DISK, "free space"].detail
 
 
