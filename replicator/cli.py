@@ -16,6 +16,15 @@ from replicator import __version__, reports
 from replicator.bootstrap import COPY_CHECKS, build_service, connect
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.rotation import CheckpointRoot
+from replicator.cli_options import (
+    ConfigOption,
+    GenerationOption,
+    IdentityOption,
+    JsonOption,
+    KnownHostsOption,
+    OptionalConfigOption,
+    SourceArgument,
+)
 from replicator.config import Config, LogFormat, LogLevel, Verification, load_config
 from replicator.errors import ConfigError, DamageError, InterruptedTransferError, ReplicatorError
 from replicator.locator import LocatedSource, NamedSource, parse_source
@@ -58,32 +67,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
-OptionalConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="The configuration file, for DESTINATION:DATABASE.", metavar="FILE"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-SourceArgument = Annotated[
-    str,
-    typer.Argument(
-        help="sftp://USER@HOST/BASE/DATABASE, file:///BASE/DATABASE, a path, or DESTINATION:DATABASE with -c.",
-        metavar="SOURCE",
-    ),
-]
-IdentityOption = Annotated[
-    Path | None,
-    typer.Option("--identity-file", "-i", help="The private key for an sftp:// SOURCE.", metavar="FILE"),
-]
-KnownHostsOption = Annotated[
-    Path | None,
-    typer.Option("--known-hosts", help="The host keys to trust for an sftp:// SOURCE.", metavar="FILE"),
-]
-GenerationOption = Annotated[
-    str | None,
-    typer.Option("--generation", "-g", help="An id, 'current' or 'prev'; default: the current one.", metavar="ID"),
-]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

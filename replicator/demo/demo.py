@@ -142,7 +142,7 @@ class _Play:
         age = format_duration(outcome.loss.replica_age_seconds)
         return [
             ("batches written", f"{outcome.written.position:,}", f"each to {families} column families at once"),
-            ("batches restored", f"{restored.position:,}", "" if restored.opened else "does NOT open"),
+            ("batches restored", f"{restored.position:,}", _remark(outcome)),
             ("torn", f"{restored.torn:,}", "column families at another batch than the others"),
             ("holes", f"{restored.holes:,}", "entries missing or wrong"),
             ("checkpoints published", f"{len(self._published):,}", f"every {interval}; {judged}"),
@@ -265,6 +265,12 @@ class _Play:
 
     def _sum(self, field: str) -> int:
         return sum(int(event[field]) for event in self._published)
+
+
+def _remark(outcome: _Outcome) -> str:
+    if not outcome.restored.opened:
+        return "the restored database does NOT open"
+    return "" if outcome.restored.position == outcome.written.position else "NOT what was written"
 
 
 def _conclusion(outcome: _Outcome) -> str:

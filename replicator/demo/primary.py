@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
@@ -162,20 +163,23 @@ class Writer(Protocol):
 
 def write_until_stopped(open_writer: Callable[[], Writer], settings: PrimarySettings) -> None:
     """Open the database, say `ready`, and write until SIGTERM comes; after `max_batches` only wait for it."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Not an Event: its `set` may not interrupt its own `wait`, which is what a handler does.
+    stop: SimpleQueue[int] = SimpleQueue()
+    signal.signal(signal.SIGTERM, lambda number, _: stop.put(number))
     writer = open_writer()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     next_seconds = time.monotonic()
-    while not stop.is_set():
+    while stop.empty():
         if settings.max_batches and writer.position >= settings.max_batches:
-            stop.wait()
+            stop.get()
             break
         writer.write_next()
         if settings.batches_per_second:
             next_seconds += 1 / settings.batches_per_second
-            stop.wait(max(0.0, next_seconds - time.monotonic()))
+            with suppress(Empty):
+                stop.get(timeout=max(0.0, next_seconds - time.monotonic()))
+                break
     writer.close()
 
 

@@ -61,14 +61,14 @@ def test_a_stalled_server_holds_up_nobody(
     config: ConfigFile, server: OpenSshServer, account: str, tmp_path: Path
 ) -> None:
     settings = PrimarySettings(
-        layout=Layout(value_bytes=4000), write_buffer_bytes=MEBIBYTE, batches_per_second=100
+        layout=Layout(value_bytes=4000), write_buffer_bytes=MEBIBYTE, batches_per_second=200
     )
     config.database("app", tmp_path / "db", interval="1s")
     config.sftp("standby", server, account, limit=SLOW, timeout="3s")
     config.directory("here", tmp_path / "here")
     replica = server.local_base / account / "app"
     with Primary(tmp_path / "db", settings) as primary:
-        primary.wait_for(1000)
+        primary.wait_for(400)
         with RunningProgram("run", "-c", config.write()) as service:
             wait_for_mid_file(replica)
             server.stall_sessions()
@@ -84,8 +84,8 @@ def test_a_stalled_server_holds_up_nobody(
             finished = service.stop()
     assert not finished.events("publish.failed")
     assert not finished.events("destination.retry", destination="here")
-    assert position_of(replica / "checkpoint_current") >= 1000
-    assert position_of(tmp_path / "here" / "app" / "checkpoint_current") >= 1000
+    assert position_of(replica / "checkpoint_current") >= 400
+    assert position_of(tmp_path / "here" / "app" / "checkpoint_current") >= 400
 
 
 def test_a_server_that_is_down_at_the_start(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
@@ -146,6 +146,7 @@ def test_a_full_disk(
             service.wait_for("publish.done", destination="standby")
             service.stop()
         assert position_of(replica / "checkpoint_current") == BATCHES_AFTER
+        run_program("run", "-c", config.path, "--once")
         assert_sound(replica)
 
 
