@@ -27,7 +27,7 @@ from replicator.cli_options import (
 )
 from replicator.config import Config, LogFormat, LogLevel, Verification, load_config
 from replicator.errors import ConfigError, DamageError, InterruptedTransferError, ReplicatorError
-from replicator.locator import LocatedSource, NamedSource, parse_source
+from replicator.locator import LocatedSource, NamedSource, hide_password, parse_source
 from replicator.progress import ProgressDisplay
 from replicator.replica.generations import choose_generation, generation_ids, list_generations
 from replicator.replica.layout import ReplicaLayout
@@ -135,6 +135,10 @@ def checkpoint(
     Needs no configuration. The new checkpoint is CHECKPOINT_ROOT/checkpoint_current, the one before becomes
     checkpoint_prev. The database is listed, read and hard-linked, never opened.
     """
+    if db_path.resolve().is_relative_to(checkpoint_root.resolve()):
+        raise typer.BadParameter(
+            f"CHECKPOINT_ROOT {checkpoint_root} must not be the database's folder or one above it"
+        )
     root = CheckpointRoot(checkpoint_root.absolute())
     root.create()
     with hold_checkpoint_root(root.path):
@@ -289,6 +293,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (InterruptedTransferError, KeyboardInterrupt):
         _say("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
+    except SystemExit as end:
+        # What Typer makes of a KeyboardInterrupt, without a word.
+        if end.code == ExitCode.INTERRUPTED:
+            _say("interrupted")
+        raise
     except ReplicatorError as error:
         _say(f"error: {error}", hint=error.hint)
         sys.exit(ExitCode.FAILED)
@@ -318,7 +327,7 @@ def _open_source(
     try:
         source = parse_source(text, working_folder=Path.cwd())
     except ValueError as error:
-        raise typer.BadParameter(f"SOURCE {text!r} {error}") from error
+        raise typer.BadParameter(f"SOURCE {hide_password(text)!r} {error}") from error
     if isinstance(source, LocatedSource):
         destination = connect(source.url, identity_file=identity_file, known_hosts=known_hosts)
         return destination, ReplicaLayout(source.database)

@@ -54,7 +54,8 @@ class CutFinder:
         behind that are of no use: `forget` them.
         """
         manifest = self._follow_manifest(wal_folder)
-        newest_wal_before = self._pin_wals(wal_folder)
+        # What was of no use then is not missed; any other log that nobody sees has a higher number than both.
+        unseen_from = max(manifest.state.wals_deletable_below, self._pin_wals(wal_folder) + 1)
         self._pin(wal_folder, pin_tables)
         # What is read already need not be read between the cut and the check, where the primary may spoil it.
         _read_wals(self._wals.between(manifest.state.lowest_needed_wal, self._wals.newest_number()))
@@ -66,7 +67,7 @@ class CutFinder:
         taken_at_seconds = time.time()
         lengths = _read_wals(wals)
         manifest.read_on()
-        self._check_nothing_slipped_through(manifest, version, newest_wal_before)
+        self._check_nothing_slipped_through(manifest, version, unseen_from)
         missing = [
             number for number in version.wals if number >= version.lowest_needed_wal and number not in lengths
         ]
@@ -118,15 +119,14 @@ class CutFinder:
         return self._wals.newest_number()
 
     def _check_nothing_slipped_through(
-        self, manifest: ManifestFile, version: ManifestVersion, newest_wal_before: int
+        self, manifest: ManifestFile, version: ManifestVersion, unseen_from: int
     ) -> None:
         """Compare the cut with what the MANIFEST says now that the logs are read."""
         if self._database.manifest_name() != manifest.path.name or not manifest.is_same_file():
             raise SourceChangedError("the primary began a new MANIFEST")
-        # Numbers only rise: a log that nobody saw, because it was created after the first pinning began and
-        # deleted before the last, has a number above the newest one of before and below what may be deleted now.
+        # Nobody saw a log that was created after the first pinning began and deleted before the last.
         state = manifest.state
-        if state.wals_deletable_below > newest_wal_before + 1:
+        if state.wals_deletable_below > unseen_from:
             raise SourceChangedError("a write-ahead log may have come and gone unseen")
         # The logs hold writes that came after such an event, but not the event itself.
         if state.discontinuities != version.discontinuities:

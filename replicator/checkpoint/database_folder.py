@@ -97,10 +97,7 @@ class DatabaseFolder:
                 hint="name the directory that holds CURRENT and the *.sst files",
             ) from error
         except OSError as error:
-            raise SourceError(
-                f"cannot read {path}: {error.strerror}",
-                hint="run as the application's user, or grant it read access to the database",
-            ) from error
+            raise _unreadable(path, error) from error
         text = content.decode("utf-8", "replace")
         name = parse_file_name(text.removesuffix("\n"))
         if name is None or name.kind is not FileKind.MANIFEST:
@@ -121,7 +118,7 @@ class DatabaseFolder:
             except (FileNotFoundError, UnicodeDecodeError, CorruptFileError):
                 continue
             except OSError as error:
-                raise SourceError(f"cannot read {self.path / name.name}: {error.strerror}") from error
+                raise _unreadable(self.path / name.name, error) from error
         return None
 
     def identity(self) -> bytes:
@@ -131,7 +128,7 @@ class DatabaseFolder:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise SourceError(f"cannot read {self.path / IDENTITY_NAME}: {error.strerror}") from error
+            raise _unreadable(self.path / IDENTITY_NAME, error) from error
 
     def wal_folder(self, options: OptionsFile | None) -> Path:
         """Where the write-ahead logs lie.
@@ -173,10 +170,7 @@ def open_for_reading(path: Path) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise not_regular(path) from error
-        raise SourceError(
-            f"cannot read {path}: {error.strerror}",
-            hint="run as the application's user, or grant it read access to the database",
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def not_regular(path: Path) -> SourceError:
@@ -184,6 +178,13 @@ def not_regular(path: Path) -> SourceError:
     return SourceError(
         f"{path.name} in the database is not a regular file",
         hint="databases whose files are symbolic links are not supported",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"cannot read {path}: {error.strerror}",
+        hint="run as the application's user, or grant it read access to the database",
     )
 
 

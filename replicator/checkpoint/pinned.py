@@ -41,6 +41,7 @@ def pinned_checkpoint(root: CheckpointRoot, holder: str) -> Iterator[Checkpoint]
         retrying(lambda: _link_all(root, folder))
         checkpoint = inspect_checkpoint(folder)
     except SourceChangedError as error:
+        _discard(folder)
         raise CheckpointError(f"{root.current} was replaced at each of {_MAX_TRIES} looks at it") from error
     except BaseException:
         _discard(folder)

@@ -33,6 +33,21 @@ _ENGINE_TIMEOUT_SECONDS = 600
 #: Of the folders beside a copy in which the engine opens it.
 SCRATCH_PREFIX = ".verify-"
 
+#: As strict as RocksDB can be; an OPTIONS file, because the engine's Python interface has no setters for these.
+#: Tracking also keeps RocksDB 9.8 from crashing on a read-only copy of a database that tracks its logs.
+_ENGINE_OPTIONS = """\
+[Version]
+  rocksdb_version=9.8.4
+  options_file_version=1.1
+[DBOptions]
+  track_and_verify_wals_in_manifest=true
+  wal_recovery_mode=kAbsoluteConsistency
+[CFOptions "default"]
+[TableOptions/BlockBasedTable "default"]
+"""
+#: What goes with it. In raw mode keys and values are bytes: otherwise they would be unpickled.
+_PYTHON_LAYER_CONFIG = '{"raw_mode": true, "prefix_extractors": {}}'
+
 _FOOTER_BYTES = max(MAGIC_BYTES, BLOB_FOOTER_BYTES)
 _FOOTER_CHECKS: Mapping[FileKind, Callable[[bytes], None]] = {
     FileKind.TABLE: check_table_magic,
@@ -114,13 +129,17 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _open_with_engine(path: str) -> None:
+def _open_with_engine(path: Path) -> None:
     from rocksdict import AccessType, Options, Rdict  # noqa: PLC0415 - the service itself never loads the engine
 
-    options = Options(raw_mode=True)
-    families = {name: Options(raw_mode=True) for name in Rdict.list_cf(path, options)}
-    Rdict(path, options, column_families=families, access_type=AccessType.read_only()).close()
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        Path(folder, "OPTIONS-000001").write_text(_ENGINE_OPTIONS)
+        Path(folder, "rocksdict-config.json").write_text(_PYTHON_LAYER_CONFIG)
+        options, families = Options.load_latest(folder)
+    names = Rdict.list_cf(str(path), options)
+    access = AccessType.read_only()
+    Rdict(str(path), options, dict.fromkeys(names, families["default"]), access_type=access).close()
 
 
 if __name__ == "__main__":
-    _open_with_engine(sys.argv[1])
+    _open_with_engine(Path(sys.argv[1]))

@@ -9,12 +9,12 @@ is gone), it dies at once, as if killed. Started again, it goes on from the data
 from __future__ import annotations
 
 import argparse
+import select
 import signal
+import socket
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
@@ -161,24 +161,36 @@ class Writer(Protocol):
         """Close the database in order."""
 
 
+class _StopSignal:
+    """Whether SIGTERM came. Python's own means of waiting all miss a signal that comes just before the wait."""
+
+    def __init__(self) -> None:
+        self._read_end, write_end = socket.socketpair()
+        write_end.settimeout(0)
+        self._write_end = write_end
+        signal.set_wakeup_fd(write_end.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: None)
+
+    def came(self, *, within_seconds: float | None) -> bool:
+        """Wait for it, at most this long; without end for None."""
+        return bool(select.select([self._read_end], [], [], within_seconds)[0])
+
+
 def write_until_stopped(open_writer: Callable[[], Writer], settings: PrimarySettings) -> None:
     """Open the database, say `ready`, and write until SIGTERM comes; after `max_batches` only wait for it."""
-    # Not an Event: its `set` may not interrupt its own `wait`, which is what a handler does.
-    stop: SimpleQueue[int] = SimpleQueue()
-    signal.signal(signal.SIGTERM, lambda number, _: stop.put(number))
+    stop = _StopSignal()
     writer = open_writer()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     next_seconds = time.monotonic()
-    while stop.empty():
+    while not stop.came(within_seconds=0):
         if settings.max_batches and writer.position >= settings.max_batches:
-            stop.get()
+            stop.came(within_seconds=None)
             break
         writer.write_next()
         if settings.batches_per_second:
             next_seconds += 1 / settings.batches_per_second
-            with suppress(Empty):
-                stop.get(timeout=max(0.0, next_seconds - time.monotonic()))
+            if stop.came(within_seconds=max(0.0, next_seconds - time.monotonic())):
                 break
     writer.close()
 

@@ -268,8 +268,8 @@ class Uploader:
             if self._limiter is not None:
                 self._connection.flush()
                 self._limiter.acquire(step)
-            # Not only when there is no more room, which with small files or a low limit comes late: what is finished
-            # and not known to be is sent again after a break.
+            # Not only when there is no more room, which with small files or a low limit comes late: what is
+            # finished and not known to be is sent again after a break.
             self._connection.receive_what_is_there()
             while not self._connection.has_room:
                 self._connection.receive()

@@ -109,9 +109,7 @@ def test_a_server_that_is_down_at_the_start(config: ConfigFile, states: TwoState
 def small_disk(server: OpenSshServer, account: str, size_bytes: int) -> Iterator[None]:
     """Put a disk of that size under the account's folder."""
     folder = server.local_base / account
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=755", "tmpfs", str(folder)], check=True
-    )
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=755", "tmpfs", str(folder)], check=True)
     server.give(folder)
     try:
         yield
@@ -121,9 +119,9 @@ def small_disk(server: OpenSshServer, account: str, size_bytes: int) -> Iterator
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_full_disk(
-    config: ConfigFile, server: OpenSshServer, account: str, states: TwoStates, tmp_path: Path, when: str
+    config: ConfigFile, server: OpenSshServer, account: str, states: TwoStates, when: str
 ) -> None:
-    database = states.begin(tmp_path / "db")
+    database = states.begin(config.folder / "db")
     config.database("app", database, interval="1s")
     config.sftp("standby", server, account, limit=SLOW, keep={"last": 1})
     replica = server.local_base / account / "app"

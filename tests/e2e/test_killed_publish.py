@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from replicator.replica.publish import PublishStep
 from tests.support.databases import BATCHES_AFTER, BATCHES_BEFORE, TwoStates
-from tests.support.program import ConfigFile, RunningProgram, key_options, run_program, sftp_url
+from tests.support.program import KILL_AT, ConfigFile, RunningProgram, key_options, run_program, sftp_url
 from tests.support.published import (
     assert_sound,
     finished_uploads,
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
 
     from tests.support.openssh import OpenSshServer
 
-KILLER = (sys.executable, "-m", "tests.support.kill_at")
-
 #: All new tables are there when these begin.
-SENT = {step for step in PublishStep if list(PublishStep).index(step) > list(PublishStep).index(PublishStep.UPLOAD)}
+SENT = {
+    step for step in PublishStep if list(PublishStep).index(step) > list(PublishStep).index(PublishStep.UPLOAD)
+}
 #: `checkpoint_current` names the new generation when these begin.
 FLIPPED = {PublishStep.RETIRE, PublishStep.CLEAN}
 
 
 @pytest.mark.parametrize("step", PublishStep)
 def test_killed_at_a_step(
-    config: ConfigFile, server: OpenSshServer, account: str, states: TwoStates, step: PublishStep, tmp_path: Path
+    config: ConfigFile, server: OpenSshServer, account: str, states: TwoStates, step: PublishStep
 ) -> None:
-    database = states.begin(tmp_path / "db")
+    database = states.begin(config.folder / "db")
     config.database("app", database).sftp("standby", server, account, keep={"last": 1}).write()
     replica = server.local_base / account / "app"
     run_program("run", "-c", config.path, "--once")
@@ -44,7 +43,7 @@ def test_killed_at_a_step(
         path.stat().st_size for path in states.after.glob("*.sst") if not (states.before / path.name).exists()
     )
 
-    with RunningProgram(config.path, step, command=KILLER) as killed:
+    with RunningProgram(config.path, step, command=KILL_AT) as killed:
         assert killed.wait().code == -signal.SIGKILL
         assert not killed.events("publish.done")
     assert position_of(replica / "checkpoint_current") == (BATCHES_AFTER if step in FLIPPED else BATCHES_BEFORE)
@@ -55,7 +54,9 @@ def test_killed_at_a_step(
         assert done["bytes_sent"] < new_bytes / 20
     else:
         assert new_bytes <= done["bytes_sent"] < new_bytes * 1.1
-    listed = run_program("generations", sftp_url(server, account) + "/app", *key_options(server), "--json").document
+    listed = run_program(
+        "generations", sftp_url(server, account) + "/app", *key_options(server), "--json"
+    ).document
     assert listed[-1]["id"] == done["generation"]
     assert_sound(replica)
 
@@ -81,9 +82,10 @@ def test_killed_in_mid_file(
     done = run_program("run", "-c", config.path, "--once").event("publish.done")
     assert position_of(replica / "checkpoint_current") == BATCHES_AFTER
     current = (replica / "checkpoint_current").resolve()
-    assert there.items() <= {
-        path.name: (path.stat().st_ino, path.stat().st_size) for path in current.iterdir()
-    }.items()
+    assert (
+        there.items()
+        <= {path.name: (path.stat().st_ino, path.stat().st_size) for path in current.iterdir()}.items()
+    )
     sizes = {path.name: path.stat().st_size for path in current.iterdir()}
     new = [name for name in sizes if name.endswith(".sst") and not (states.before / name).exists()]
     not_there = sum(sizes[name] for name in new if name not in there)

@@ -6,7 +6,6 @@ import threading
 import time
 from bisect import bisect_right
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicator.demo.oracle import judge
@@ -16,6 +15,7 @@ from tests.support.program import ConfigFile, RunningProgram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.openssh import OpenSshServer
 

@@ -213,22 +213,38 @@ def test_a_new_manifest_begins(
     assert (root.current / "CURRENT").read_text() == "MANIFEST-000020\n"
 
 
-def test_a_new_manifest_of_the_same_name(
-    database: HandmadeDatabase, root: CheckpointRoot, readings: Calls, tmp_path: Path
+@pytest.mark.parametrize("moment", [CUT, CHECK])
+@pytest.mark.parametrize("identities", [("one", "another"), ("one", "one"), ("", "")])
+def test_the_database_is_deleted_and_made_anew(
+    tmp_path: Path, root: CheckpointRoot, readings: Calls, identities: tuple[str, str], moment: int
 ) -> None:
-    """The database is deleted and made anew in the middle of a capture."""
-    database.flush(10, (1, 10), 4)
+    """All its files have the names and sizes of the old one's."""
+    database = _begin(HandmadeDatabase(tmp_path / "db", identity=identities[0]))
+    database.flush(10, (1, 5), 4)
 
     def happen() -> None:
         shutil.rmtree(database.path)
-        anew = _begin(HandmadeDatabase(tmp_path / "db", identity="another"))
+        anew = _begin(HandmadeDatabase(database.path, identity=identities[1]))
         anew.flush(10, (1, 5), 4)
-        anew.table_path(10).write_bytes(b"A" * 100 + anew.table_path(10).read_bytes()[100:])
+        overwrite(anew.table_path(10), 0, b"new")
 
-    readings.after(CUT, happen)
+    readings.after(moment, happen)
+    assert _capture(database, root).tries == 2
+    assert (root.current / "000010.sst").read_bytes().startswith(b"new")
+    if identities[1]:
+        assert (root.current / "IDENTITY").read_text() == identities[1]
+
+
+def test_the_database_is_made_anew_before_its_manifest_is_read(
+    database: HandmadeDatabase, root: CheckpointRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def happen() -> None:
+        shutil.rmtree(database.path)
+        _begin(HandmadeDatabase(database.path, identity="another"))
+
+    Calls(monkeypatch, DatabaseFolder, "newest_options").before(1, happen)
     assert _capture(database, root).tries == 2
     assert (root.current / "IDENTITY").read_text() == "another"
-    assert (root.current / "000010.sst").read_bytes().startswith(b"A")
 
 
 def test_tables_that_a_compaction_replaces_after_they_were_pinned(
@@ -383,14 +399,19 @@ def test_a_log_that_moves_to_the_archive_is_not_recycled(
 def test_an_older_state_is_put_back_between_two_captures(tmp_path: Path, root: CheckpointRoot) -> None:
     """It has the same IDENTITY, counts on from lower numbers, and shares nothing with what was there before."""
     database = _begin(HandmadeDatabase(tmp_path / "db"))
+    database.flush(10, (1, 5), 4)
     database.create_wal(30)
     database.write(30, count=5)
     capture = Capture(database.path, root)
-    capture.make()
+    for _ in range(3):
+        capture.make()
     shutil.rmtree(database.path)
     older = _begin(HandmadeDatabase(tmp_path / "db"))
+    older.flush(10, (1, 5), 4)
+    overwrite(older.table_path(10), 0, b"older")
     capture.make()
     capture.close()
+    assert (root.current / "000010.sst").read_bytes().startswith(b"older")
     held = read_held(root.current)
     assert held.wals == {4}
     assert held.is_one_point

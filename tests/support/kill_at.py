@@ -1,6 +1,7 @@
-"""`python -m tests.support.kill_at CONFIG STEP`: one pass of the service that kills itself before a step of a publish.
+"""`python kill_at.py CONFIG STEP`: one pass of the service that kills itself in a publish.
 
-The parts are put together as the program puts them together; nothing of them is replaced.
+It does so when that step is about to begin. The parts are put together as the program puts them together; nothing
+of them is replaced.
 """
 
 from __future__ import annotations

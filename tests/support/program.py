@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.openssh import OpenSshServer
 
 PROGRAM = Path(sys.executable).with_name("replicator")
+#: Takes a configuration and a step of a publish, and kills itself there.
+KILL_AT = (sys.executable, "-P", Path(__file__).with_name("kill_at.py"))
 
 _WAIT_SECONDS = 90.0
 _POLL_SECONDS = 0.01
@@ -43,6 +44,11 @@ class ConfigFile:
     path: Path
     databases: list[Mapping[str, object]] = field(default_factory=list)
     destinations: list[Mapping[str, object]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the file is in: that of the test."""
+        return self.path.parent
 
     def database(self, name: str, path: Path, **more: object) -> Self:
         """Add a database with a checkpoint root beside it, unless `more` says otherwise."""
@@ -139,8 +145,8 @@ class RunningProgram:
     """The program from construction until it ends, or the `with` block does: then it is killed."""
 
     def __init__(self, *arguments: object, command: tuple[object, ...] = (PROGRAM,)) -> None:
-        self._output = tempfile.TemporaryFile()
-        self._errors = tempfile.TemporaryFile()
+        self._output = os.memfd_create("output")
+        self._errors = os.memfd_create("errors")
         self.process = subprocess.Popen(
             [str(argument) for argument in (*command, *arguments)],
             stdin=subprocess.DEVNULL,
@@ -157,14 +163,14 @@ class RunningProgram:
         self.process.kill()
         self.process.wait()
         errors = self.errors()
-        self._output.close()
-        self._errors.close()
+        os.close(self._output)
+        os.close(self._errors)
         if kind is None:
             assert "Traceback" not in errors, errors
 
     def errors(self) -> str:
         """Return what stands on standard error so far."""
-        return _content(self._errors.fileno())
+        return _content(self._errors)
 
     def events(self, event: str, **fields: object) -> list[Event]:
         """Return the log lines of that name so far in which `fields` are as given."""
@@ -197,7 +203,7 @@ class RunningProgram:
             code = self.process.wait(_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end:\n{self.errors()}") from None
-        return Finished(code, _content(self._output.fileno()), self.errors())
+        return Finished(code, _content(self._output), self.errors())
 
     def stop(self) -> Finished:
         """SIGTERM, which must lead to a clean end."""

@@ -1,0 +1,315 @@
+"""`replicator run` as a service manager and an operator see it: signals, locks, several of everything."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from rocksdict import Options, Rdict
+
+from replicator.demo.settings import PrimarySettings
+from tests.support.databases import BATCHES_BEFORE, TwoStates, write_batches
+from tests.support.primaries import Primary
+from tests.support.program import ConfigFile, RunningProgram, run_program
+from tests.support.published import (
+    assert_sound,
+    finished_uploads,
+    position_of,
+    wait_for_mid_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.openssh import OpenSshServer
+
+FAILED = 1
+USAGE = 2
+PARTLY = 3
+INTERRUPTED = 130
+
+
+# --- signals -----------------------------------------------------------------------------------------
+
+
+def test_sigterm_finishes_the_file_and_ends(
+    config: ConfigFile, server: OpenSshServer, account: str, states: TwoStates, tmp_path: Path
+) -> None:
+    config.database("app", states.begin(tmp_path / "db")).sftp("standby", server, account, limit="2MiB/s")
+    replica = server.local_base / account / "app"
+    with RunningProgram("run", "-c", config.write()) as service:
+        wait_for_mid_file(replica)
+        finished = service.stop()
+    assert finished.events("service.stopping", signal="SIGTERM")
+    assert finished.events("publish.interrupted")
+    assert finished.events("service.stopped")
+    assert not finished.events("publish.done")
+    [upload] = (replica / "incoming").iterdir()
+    assert [path.name for path in upload.glob("*.part")] == []
+    there = finished_uploads(replica)
+    assert 1 < len(there) < len(list(states.before.glob("*.sst")))
+    assert [path.name for path in (tmp_path / "db.checkpoints").glob("transfer-*")] == []
+
+    done = run_program("run", "-c", config.path, "--once").event("publish.done")
+    assert done["files_reused"] >= len(there)
+    assert position_of(replica / "checkpoint_current") == BATCHES_BEFORE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once(
+    config: ConfigFile,
+    server: OpenSshServer,
+    account: str,
+    states: TwoStates,
+    number: signal.Signals,
+) -> None:
+    # At this rate the first table alone takes minutes.
+    config.database("app", states.begin(config.folder / "db")).sftp("standby", server, account, limit="8KiB/s")
+    with RunningProgram("run", "-c", config.write()) as service:
+        wait_for_mid_file(server.local_base / account / "app", finished=0)
+        service.send(number)
+        service.wait_for("service.stopping")
+        assert service.process.poll() is None
+        service.send(number)
+        assert service.wait().code == 128 + number
+
+
+@pytest.mark.parametrize("more", [(), ("--once",)])
+def test_ctrl_c(
+    config: ConfigFile,
+    server: OpenSshServer,
+    account: str,
+    states: TwoStates,
+    more: tuple[str, ...],
+) -> None:
+    config.database("app", states.begin(config.folder / "db")).sftp("standby", server, account, limit="4MiB/s")
+    with RunningProgram("run", "-c", config.write(), *more) as program:
+        wait_for_mid_file(server.local_base / account / "app")
+        program.send(signal.SIGINT)
+        finished = program.wait()
+    assert finished.code == INTERRUPTED
+    assert "interrupted" in finished.errors
+
+
+def test_sigterm_while_a_server_is_away(config: ConfigFile, states: TwoStates, server: OpenSshServer) -> None:
+    config.database("app", states.begin(config.folder / "db"))
+    url = "sftp://nobody@127.0.0.1:1/base"
+    config.destinations.append({"name": "nowhere", "url": url, "known_hosts": server.known_hosts})
+    with RunningProgram("run", "-c", config.write()) as service:
+        service.wait_for("destination.retry", times=2)
+        service.stop()
+
+
+def test_sigterm_while_a_server_is_stalled(
+    config: ConfigFile, server: OpenSshServer, account: str, states: TwoStates
+) -> None:
+    config.database("app", states.begin(config.folder / "db"))
+    config.sftp("standby", server, account, limit="2MiB/s", timeout="2s")
+    with RunningProgram("run", "-c", config.write()) as service:
+        wait_for_mid_file(server.local_base / account / "app")
+        server.stall_sessions()
+        try:
+            finished = service.stop()
+        finally:
+            server.resume_sessions()
+    assert finished.events("publish.interrupted")
+
+
+def test_a_server_that_never_says_a_word(config: ConfigFile, states: TwoStates, server: OpenSshServer) -> None:
+    config.database("app", states.begin(config.folder / "db"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"sftp://nobody@127.0.0.1:{silent.getsockname()[1]}/base"
+        keys = {"known_hosts": server.known_hosts, "identity_file": server.identity_file}
+        config.destinations.append({"name": "silent", "url": url, "timeout": "1s", **keys})
+        with RunningProgram("run", "-c", config.write()) as service:
+            retry = service.wait_for("destination.retry")
+            service.stop()
+    assert retry["error_type"] == "DestinationTimeoutError"
+
+
+def test_a_reload_is_not_taken_for_an_end(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    config.database("app", states.begin(tmp_path / "db"), interval="1s").directory("here", tmp_path / "here")
+    with RunningProgram("run", "-c", config.write()) as service:
+        service.wait_for("publish.done")
+        service.send(signal.SIGHUP)
+        assert service.wait_for("service.reload_unavailable")["hint"]
+        service.wait_for_more("publish.done")
+        service.stop()
+
+
+# --- one process for a checkpoint root ---------------------------------------------------------------
+
+
+def test_a_second_process_is_told_who_is_there(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    database = states.begin(tmp_path / "db")
+    config.database("app", database).directory("here", tmp_path / "here")
+    with RunningProgram("run", "-c", config.write()) as service:
+        service.wait_for("publish.done")
+        for command in (
+            ["run", "-c", config.path],
+            ["run", "-c", config.path, "--once"],
+            ["checkpoint", database, tmp_path / "db.checkpoints"],
+        ):
+            refused = run_program(*command, code=FAILED)
+            assert f"process {service.process.pid} (" in refused.errors
+            assert "hint: " in refused.errors
+        service.stop()
+    made = run_program("checkpoint", database, tmp_path / "db.checkpoints")
+    assert "checkpoint_current" in made.output
+    assert position_of(tmp_path / "db.checkpoints" / "checkpoint_current") == BATCHES_BEFORE
+
+
+# --- several of everything ---------------------------------------------------------------------------
+
+
+def test_several_databases_and_destinations(
+    config: ConfigFile, server: OpenSshServer, account: str, tmp_path: Path
+) -> None:
+    settings = PrimarySettings(batches_per_second=500)
+    config.database("one", tmp_path / "one", interval="1s")
+    config.database("two", tmp_path / "two", interval="1s", destinations=["standby"])
+    config.sftp("standby", server, account).directory("here", tmp_path / "here")
+    with Primary(tmp_path / "one", settings) as one, Primary(tmp_path / "two", settings) as two:
+        floors = {"one": one.wait_for(200), "two": two.wait_for(200)}
+        with RunningProgram("run", "-c", config.write()) as service:
+            for database, destination in (("one", "standby"), ("two", "standby"), ("one", "here")):
+                service.wait_for("publish.done", times=2, database=database, destination=destination)
+            finished = service.stop()
+    assert not finished.events("publish.done", database="two", destination="here")
+    assert not finished.events("publish.failed")
+    for replica, floor in (
+        (server.local_base / account / "one", floors["one"]),
+        (server.local_base / account / "two", floors["two"]),
+        (tmp_path / "here" / "one", floors["one"]),
+    ):
+        assert position_of(replica / "checkpoint_current") >= floor
+
+
+def test_one_dead_destination_makes_a_pass_partial(
+    config: ConfigFile, server: OpenSshServer, states: TwoStates, tmp_path: Path
+) -> None:
+    config.database("app", states.begin(tmp_path / "db"))
+    config.directory("here", tmp_path / "here").sftp("missing", server, "no-such-folder")
+    finished = run_program("run", "-c", config.write(), "--once", code=PARTLY)
+    failed = finished.event("publish.failed", destination="missing")
+    assert failed["error_type"] == "NotFoundError"
+    assert "no-such-folder" in failed["error"]
+    assert position_of(tmp_path / "here" / "app" / "checkpoint_current") == BATCHES_BEFORE
+
+
+def test_a_pass_in_which_nothing_works(config: ConfigFile, tmp_path: Path) -> None:
+    config.database("app", tmp_path / "no-database").directory("here", tmp_path / "here")
+    finished = run_program("run", "-c", config.write(), "--once", code=FAILED)
+    assert "no-database" in finished.event("checkpoint.failed")["error"]
+    assert finished.event("checkpoint.failed")["hint"]
+
+
+# --- checkpoint roots --------------------------------------------------------------------------------
+
+
+@contextmanager
+def another_filesystem(folder: Path) -> Iterator[None]:
+    """Make `folder` one of its own, of which hard links lead nowhere else."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_checkpoint_root_elsewhere_works_and_says_what_it_costs(
+    config: ConfigFile, states: TwoStates, tmp_path: Path
+) -> None:
+    root = tmp_path / "elsewhere"
+    config.database("app", states.begin(tmp_path / "db"), checkpoint_root=root).directory(
+        "here", tmp_path / "here"
+    )
+    with another_filesystem(root):
+        finished = run_program("run", "-c", config.write(), "--once")
+        warned = finished.event("checkpoint.copied")
+        assert warned["level"] == "warning"
+        assert str(root) in warned["hint"]
+        assert "MiB" in warned["copied"]
+        run_program("run", "-c", config.path, "--once")
+        assert position_of(root / "checkpoint_current") == BATCHES_BEFORE
+    assert position_of(tmp_path / "here" / "app" / "checkpoint_current") == BATCHES_BEFORE
+
+
+FOREIGN_PRIMARY = """
+import os, sys
+from rocksdict import Checkpoint, Options, Rdict
+path, root = sys.argv[1:]
+database = Rdict(path, Options(raw_mode=True))
+for number in sys.stdin:
+    database[b"number"] = number.strip().encode()
+    Checkpoint(database).create_checkpoint(f"{root}/new")
+    if os.path.exists(f"{root}/checkpoint_current"):
+        os.rename(f"{root}/checkpoint_current", f"{root}/old-{number.strip()}")
+    os.rename(f"{root}/new", f"{root}/checkpoint_current")
+"""
+
+
+def number_in(generation: Path, copy: Path) -> bytes | None:
+    """Read what the foreign primary wrote; from a copy, since opening a database leaves files in it."""
+    shutil.copytree(generation, copy)
+    database = Rdict(str(copy), Options(raw_mode=True))
+    number = database.get(b"number")
+    database.close()
+    return None if number is None else bytes(number)
+
+
+def test_checkpoints_that_something_else_makes_are_transferred(
+    config: ConfigFile, server: OpenSshServer, account: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "db.checkpoints"
+    root.mkdir()
+    # An interval that never ends: what is transferred here was noticed.
+    config.database("app", tmp_path / "db", producer="external", interval="1d").sftp("standby", server, account)
+    current = server.local_base / account / "app" / "checkpoint_current"
+    foreign = subprocess.Popen(
+        [sys.executable, "-c", FOREIGN_PRIMARY, tmp_path / "db", root], stdin=subprocess.PIPE, text=True
+    )
+    with foreign, RunningProgram("run", "-c", config.write()) as service:
+        assert foreign.stdin is not None
+        for number in (1, 2, 3):
+            foreign.stdin.write(f"{number}\n")
+            foreign.stdin.flush()
+            service.wait_for("publish.done", times=number)
+            assert number_in(current.resolve(), tmp_path / f"copy-{number}") == b"%d" % number
+        foreign.stdin.close()
+        finished = service.stop()
+    assert foreign.returncode == 0
+    assert not finished.events("checkpoint.made")
+    assert not finished.events("publish.failed")
+    assert_sound(current.parent)
+
+
+def test_a_database_that_appears_later(config: ConfigFile, tmp_path: Path) -> None:
+    config.database("app", tmp_path / "db", interval="1s").directory("here", tmp_path / "here")
+    with RunningProgram("run", "-c", config.write()) as service:
+        service.wait_for("checkpoint.failed")
+        write_batches(tmp_path / "db", PrimarySettings(), 100)
+        service.wait_for("publish.done")
+        service.stop()
+    assert position_of(tmp_path / "here" / "app" / "checkpoint_current") == 100
+
+
+def test_nothing_is_written_into_a_database_by_mistake(states: TwoStates, tmp_path: Path) -> None:
+    database = states.begin(tmp_path / "data" / "db")
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "link").symlink_to(database)
+    for root in (database, database.parent, tmp_path / "link"):
+        refused = run_program("checkpoint", database, root, code=USAGE)
+        assert "CHECKPOINT_ROOT" in refused.errors
+    (tmp_path / "link").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+    run_program("checkpoint", database, database / "checkpoints")
+    assert position_of(database / "checkpoints" / "checkpoint_current") == BATCHES_BEFORE
