@@ -15,6 +15,7 @@ import typer
 from replicator import __version__, reports
 from replicator.bootstrap import COPY_CHECKS, build_service, connect
 from replicator.checkpoint.capture import Capture
+from replicator.checkpoint.database_folder import DatabaseFolder
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.cli_options import (
     ConfigOption,
@@ -139,6 +140,7 @@ def checkpoint(
         raise typer.BadParameter(
             f"CHECKPOINT_ROOT {checkpoint_root} must not be the database's folder or one above it"
         )
+    DatabaseFolder(db_path).manifest_name()  # nothing is made for a path that is not a database's
     root = CheckpointRoot(checkpoint_root.absolute())
     root.create()
     with hold_checkpoint_root(root.path):

@@ -189,6 +189,8 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
 
 
 def _unlistable(folder: Path, error: OSError) -> SourceError:
+    if isinstance(error, FileNotFoundError):
+        return SourceError(f"there is no folder {folder}", hint="is the path right, is its filesystem mounted?")
     return SourceError(
         f"cannot list {folder}: {error.strerror}",
         hint="run as the application's user, or grant it read access to the folder",

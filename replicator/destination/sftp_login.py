@@ -22,9 +22,9 @@ from replicator.errors import (
     AccessDeniedError,
     AuthenticationError,
     ConnectionLostError,
-    DestinationError,
     DestinationTimeoutError,
     HostKeyError,
+    TransientDestinationError,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ logging.getLogger(_LOG_NAME).setLevel(logging.CRITICAL)
 
 # AES-GCM is about twice as fast here as what paramiko puts first.
 _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+_UNREACHABLE_HINT = "is the host's name right, does sshd run there on that port, does a firewall let you through?"
 _ALGORITHMS_OF_KEY = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
 
@@ -60,7 +61,7 @@ class SshLine:
         return self.transport.is_active()
 
     @contextmanager
-    def translated(self, action: str) -> Iterator[None]:
+    def translated(self, action: str, *, hint: str = "") -> Iterator[None]:
         """Watch a wait, and turn the errors of sockets and of paramiko into ours; the line is closed then."""
         try:
             with self.guard.waiting():
@@ -68,17 +69,16 @@ class SshLine:
         except (EOFError, OSError, paramiko.SSHException) as error:
             was_closed = self._closed
             self.close()
-            raise self._error(action, error, was_closed=was_closed) from error
+            kind, reason = self._explain(error, was_closed=was_closed)
+            raise kind(f"{self.label}: cannot {action}: {reason}", hint=hint) from error
 
-    def _error(self, action: str, error: Exception, *, was_closed: bool) -> DestinationError:
+    def _explain(self, error: Exception, *, was_closed: bool) -> tuple[type[TransientDestinationError], str]:
         if self.guard.fired or isinstance(error, TimeoutError):
-            return DestinationTimeoutError(
-                f"{self.label}: cannot {action}: nothing came for {self.guard.timeout_seconds:g} s"
-            )
+            return DestinationTimeoutError, f"nothing came for {self.guard.timeout_seconds:g} s"
         if was_closed:
-            return ConnectionLostError(f"{self.label}: cannot {action}: the connection was closed")
-        reason = str(error) or "the server closed the connection"
-        return ConnectionLostError(f"{self.label}: cannot {action}: {reason}")
+            return ConnectionLostError, "the connection was closed"
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return ConnectionLostError, reason or "the server closed the connection"
 
     def add_socket(self, sock: socket.socket) -> None:
         """Take over the TCP connection."""
@@ -128,7 +128,7 @@ def log_in(settings: SftpSettings) -> SshLine:
 
 
 def _connect(line: SshLine, hop: Hop) -> socket.socket:
-    with line.translated(f"connect to {hop.name}"):
+    with line.translated(f"connect to {hop.name}", hint=_UNREACHABLE_HINT):
         sock = socket.create_connection((hop.host, hop.port), timeout=line.guard.timeout_seconds)
         line.add_socket(sock)
         # Small requests are answered 30 ms later without this.

@@ -14,8 +14,6 @@ from capture import bench_capture
 from report import Row, print_rows, write_json
 from transfer import bench_transfer
 
-
-
 CASES = {"capture": bench_capture, "transfer": bench_transfer}
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,11 @@ def bench_transfer(runs: int) -> list[Row]:
             for against, options in CIPHERS.items():
                 ours, theirs = [], []
                 with SftpDestination.connect(server.settings()) as destination:
+                    upload = partial(_upload, destination, files)
+                    rsync = partial(_rsync, files[0].parent, server, options)
                     for _ in range(runs):
-                        ours.append(_timed(lambda: _upload(destination, files), server))
-                        theirs.append(_timed(lambda: _rsync(files[0].parent, server, options), server))
+                        ours.append(_timed(upload, server))
+                        theirs.append(_timed(rsync, server))
                 rows.append(Row(case, against, tuple(ours), tuple(theirs)))
     return rows
 
