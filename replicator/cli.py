@@ -147,7 +147,7 @@ def checkpoint(
         root.recover()
         captured = Capture(db_path.absolute(), root, COPY_CHECKS[verify]).make()
         root.discard_staging()
-    typer.echo(reports.captured_text(captured, str(root.current)))
+    _print(reports.captured_text(captured, str(root.current)))
 
 
 @app.command()
@@ -162,9 +162,9 @@ def check(config: ConfigOption, *, as_json: JsonOption = False) -> None:
     for result in check_all(settings, connect_to=lambda chosen: connect(chosen.url, config=chosen)):
         results.append(result)
         if not as_json:
-            typer.echo(reports.check_line(result))
+            _print(reports.check_line(result))
     if as_json:
-        typer.echo(reports.to_json(reports.check_document(results)))
+        _print(reports.to_json(reports.check_document(results)))
     if any(result.status is CheckStatus.FAILED for result in results):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -187,9 +187,7 @@ def generations(
     destination, layout = _open_source(source, config, identity_file, known_hosts)
     with destination:
         found = list_generations(destination, layout)
-    typer.echo(
-        reports.to_json(reports.generations_document(found)) if as_json else reports.generations_text(found)
-    )
+    _print(reports.to_json(reports.generations_document(found)) if as_json else reports.generations_text(found))
 
 
 @app.command()
@@ -221,7 +219,7 @@ def verify(  # noqa: PLR0913 - options of a command
         for chosen in ids:
             with display.transfer(f"verify {chosen}", observer) as line:
                 results.append(verify_generation(destination, layout, chosen, line))
-    typer.echo(reports.to_json(reports.verified_document(results)) if as_json else reports.verified_text(results))
+    _print(reports.to_json(reports.verified_document(results)) if as_json else reports.verified_text(results))
     if any(result.findings for result in results):
         raise typer.Exit(ExitCode.DAMAGED)
 
@@ -253,7 +251,7 @@ def restore_command(  # noqa: PLR0913 - options of a command
         if plan.note:
             _say(f"note: {plan.note}")
         if dry_run:
-            typer.echo(
+            _print(
                 reports.to_json(reports.restore_plan_document(plan))
                 if as_json
                 else reports.restore_plan_text(plan)
@@ -262,9 +260,7 @@ def restore_command(  # noqa: PLR0913 - options of a command
         with display.transfer("restore", StopObserver(threading.Event())) as line:
             line.expect(files=len(plan.fetch), size_bytes=plan.fetch_bytes)
             restored = restore(plan, destination, line)
-    typer.echo(
-        reports.to_json(reports.restored_document(restored)) if as_json else reports.restored_text(restored)
-    )
+    _print(reports.to_json(reports.restored_document(restored)) if as_json else reports.restored_text(restored))
 
 
 @app.command()
@@ -305,9 +301,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.FAILED)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(ExitCode.FAILED)
     sys.exit(ExitCode.DONE)
+
+
+def _print(text: str) -> None:
+    """Write a result. A full disk behind a redirection is no bug of ours, and no silent success either."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise ReplicatorError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _drop_output() -> None:
+    """Let the end of the process find no fault in what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(*lines: str, hint: str = "") -> None:

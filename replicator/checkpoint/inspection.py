@@ -76,8 +76,11 @@ def _find_files(folder: Path) -> _Found:
     found: _Found = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = parse_file_name(entry.name)
-            if name and entry.is_file(follow_symlinks=False):
+            if name := parse_file_name(entry.name):
+                if not entry.is_file(follow_symlinks=False):
+                    raise CheckpointError(
+                        f"{folder} is not a complete checkpoint: {name.name} is not a regular file"
+                    )
                 found[name.kind, name.number] = (name.name, entry.stat(follow_symlinks=False))
     return found
 

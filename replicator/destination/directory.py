@@ -70,7 +70,7 @@ class DirectoryDestination:
         self._limiter = limiter
         self._closed = False
         if not base.is_dir():
-            raise NotFoundError(f"{label}: there is no folder {base}", hint="mount the disk, or create the folder")
+            raise self._no_base()
 
     @property
     def label(self) -> str:
@@ -122,7 +122,7 @@ class DirectoryDestination:
         """Create `folder` and its parents."""
         with self._translated("create the folder", folder):
             if not self._base.is_dir():
-                raise NotFoundError(f"{self._label}: there is no folder {self._base} (unmounted?)")
+                raise self._no_base()
             for parent in reversed([folder, *folder.parents]):
                 path = self._path(parent)
                 if not path.is_dir():
@@ -319,7 +319,14 @@ class DirectoryDestination:
         except OSError as error:
             raise self._error(action, path, error) from error
 
+    def _no_base(self) -> NotFoundError:
+        return NotFoundError(
+            f"{self._label}: there is no folder {self._base}", hint="mount the disk, or create the folder"
+        )
+
     def _error(self, action: str, path: PurePosixPath, error: OSError) -> DestinationError:
+        if not self._base.is_dir():
+            return self._no_base()
         kind = _ERRORS.get(error.errno or 0, PermanentDestinationError)
         return kind(f"{self._label}: cannot {action} {path}: {error.strerror}")
 

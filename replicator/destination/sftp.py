@@ -28,6 +28,7 @@ from replicator.destination.sftp_replies import (
 )
 from replicator.destination.sftp_upload import Job, Uploader
 from replicator.errors import (
+    DestinationError,
     MissingCapabilityError,
     NotFoundError,
     PermanentDestinationError,
@@ -190,12 +191,21 @@ class SftpDestination:
         )
         found = self._connection.call(protocol.path_status(self._account.path(folder), follow=True))
         if not isinstance(found, Attributes):
-            raise self._account.refusal(replies[-1] if replies else found, f"create the folder {folder}")
+            raise self._unmade(parents, replies)
         if _kind(found) is not EntryKind.FOLDER:
             raise PermanentDestinationError(f"{self._label}: {folder} exists and is no folder")
         self._account.sync_folders(
             parent.parent for parent, reply in zip(parents, replies, strict=True) if succeeded(reply)
         )
+
+    def _unmade(self, parents: Sequence[PurePosixPath], replies: Sequence[Reply]) -> DestinationError:
+        """Tell of the first folder that is not there: what lies below it is only missing because of that."""
+        for parent, reply in zip(parents, replies, strict=True):
+            if not succeeded(reply) and is_missing(
+                self._connection.call(protocol.path_status(self._account.path(parent), follow=True))
+            ):
+                return self._account.refusal(reply, f"create the folder {parent}")
+        return self._account.refusal(replies[-1], f"create the folder {parents[-1]}")
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links."""
@@ -203,21 +213,33 @@ class SftpDestination:
         requests = [
             protocol.hard_link(self._account.path(item.source), self._account.path(item.target)) for item in links
         ]
+        taken = []
         for item, reply in zip(links, self._connection.call_all(requests), strict=True):
             if is_unexplained(reply):  # the target exists, most likely
-                self._link_over(item)
+                taken.append(item)
             else:
                 self._account.check([reply], f"link {item.source} to {item.target}")
+        self._link_over(taken)
         self._account.sync_folders(item.target.parent for item in links)
 
-    def _link_over(self, item: Link) -> None:
-        part = self._account.path(part_of(item.target))
-        link = protocol.hard_link(self._account.path(item.source), part)
-        _, made = self._connection.call_all([protocol.remove(part), link])
-        self._account.check([made], f"link {item.source} to {item.target}")
-        self._account.put_in_place(part, item.target)
+    def _link_over(self, links: Sequence[Link]) -> None:
+        """Replace targets by links; many may be there already, when a connection broke in the middle of it."""
+        parts = [self._account.path(part_of(item.target)) for item in links]
+        self._connection.call_all(protocol.remove(part) for part in parts)
+        made = self._connection.call_all(
+            protocol.hard_link(self._account.path(item.source), part)
+            for item, part in zip(links, parts, strict=True)
+        )
+        for item, reply in zip(links, made, strict=True):
+            self._account.check([reply], f"link {item.source} to {item.target}")
+        placed = self._connection.call_all(
+            protocol.posix_rename(part, self._account.path(item.target))
+            for item, part in zip(links, parts, strict=True)
+        )
         # rename(2) does nothing when both are names of one file.
-        self._connection.call(protocol.remove(part))
+        self._connection.call_all(protocol.remove(part) for part in parts)
+        for item, reply in zip(links, placed, strict=True):
+            self._account.check([reply], f"replace {item.target}")
 
     def copy(self, links: Sequence[Link]) -> None:
         """Make real copies."""

@@ -59,5 +59,9 @@ def refusal(reply: Reply, *, label: str, action: str, file_system: FileSystem | 
         if file_system.read_only:
             return AccessDeniedError(f"{what}: the filesystem is mounted read-only")
     kind = _ERRORS.get(reply.code, PermanentDestinationError)
-    hint = "the server does not say why; its own log may (a quota?)" if is_unexplained(reply) else ""
+    hint = ""
+    if is_unexplained(reply):
+        hint = "the server does not say why; its own log may (a quota?)"
+    elif kind is AccessDeniedError:
+        hint = "look at owner and mode there: the account must be allowed to do that"
     return kind(f"{what}: {reply.message or f'status {reply.code}'}", hint=hint)

@@ -76,6 +76,8 @@ class UserKeys:
 
     def _load(self, path: Path) -> paramiko.PKey | None:
         """Return the key, or None if a passphrase protects it."""
+        if path.suffix == ".pub":
+            raise self._unusable(path, "it is the public key")
         self._check_private(path)
         try:
             return paramiko.PKey.from_path(path)

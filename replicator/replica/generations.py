@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CURRENT = "current"
 PREVIOUS = "prev"
 
+_SOUND_HINT = "take another generation; `replicator verify --all` says which are sound"
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -102,9 +104,11 @@ def read_catalog(destination: Destination, layout: ReplicaLayout, generation: Ge
     try:
         catalog = decode_catalog(destination.read_bytes(path, limit_bytes=CATALOG_LIMIT_BYTES))
     except NotFoundError as error:
-        raise DamageError(f"{destination.label}: generation {generation} has no {CATALOG_NAME}") from error
+        raise DamageError(
+            f"{destination.label}: generation {generation} has no {CATALOG_NAME}", hint=_SOUND_HINT
+        ) from error
     except DamageError as error:
-        raise DamageError(f"{destination.label}: {path}: {error}") from error
+        raise DamageError(f"{destination.label}: {path}: {error}", hint=_SOUND_HINT) from error
     except ProtocolError as error:
         raise ProtocolError(f"{destination.label}: {path}: {error}", hint=error.hint) from error
     if catalog.generation != generation:

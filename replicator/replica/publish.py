@@ -21,6 +21,7 @@ from replicator.errors import (
     WrongWriterError,
 )
 from replicator.replica.catalog import (
+    CATALOG_LIMIT_BYTES,
     Catalog,
     CatalogFile,
     Finding,
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from replicator.replica.decision import Decision, PublishRequest
     from replicator.replica.inspect_replica import Leftover
     from replicator.replica.plan import Plan
+
+
+_DIGEST_CHARACTERS = 64
 
 
 class PublishStep(StrEnum):
@@ -170,6 +174,14 @@ class _Publication:
 
     def prepare(self) -> None:
         """Make the folder, or take over what an earlier try left, and note in it what will be there."""
+        draft = encode_catalog(self._catalog())
+        # A catalog too large to be read back is found out before anything is sent, not by a restore.
+        if len(draft) + len(self._request.inventory.files) * _DIGEST_CHARACTERS > CATALOG_LIMIT_BYTES:
+            raise ProtocolError(
+                f"{self._layout.database} has {len(self._request.inventory.files)} files:"
+                f" their catalog would be larger than {CATALOG_LIMIT_BYTES} bytes",
+                hint="a larger target_file_size_base in the application makes fewer files",
+            )
         leftover = self._before.leftover
         self._destination.make_folder(self._layout.generations)
         if leftover is None:
@@ -179,7 +191,7 @@ class _Publication:
                 self._destination.rename(self._layout.upload(leftover.id), self._upload_folder)
             self._remove_unwanted(leftover)
         # From here on a file under its final name is what this draft says, or is not there.
-        self._destination.write_bytes(self._upload_folder / CATALOG_NAME, encode_catalog(self._catalog()))
+        self._destination.write_bytes(self._upload_folder / CATALOG_NAME, draft)
 
     def reuse(self) -> None:
         """Link and copy what the destination has already."""

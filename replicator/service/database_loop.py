@@ -57,8 +57,12 @@ class DatabaseLoop:
         if self._database.producer is Producer.EXTERNAL:
             return
         self._check_free_space()
-        captured = self._capture.make()
-        if self._capture.copies_files:
+        try:
+            captured = self._capture.make()
+        except SourceError:
+            self._make_room()
+            raise
+        if captured.copied_bytes:
             _log.warning(
                 "checkpoint.copied",
                 database=self.name,
@@ -105,20 +109,37 @@ class DatabaseLoop:
 
     def _check_free_space(self) -> None:
         """Obsolete files that a checkpoint holds on to must not fill the primary's disk."""
-        usage = shutil.disk_usage(self._root.path)
-        floor_bytes = self._database.min_free.bytes_of(usage.total)
-        if usage.free < floor_bytes:
+        self._make_room()
+        free_bytes, floor_bytes = self._free_space()
+        if free_bytes < floor_bytes:
             raise CheckpointError(
-                f"only {format_size(usage.free)} are free below {self._root.path}: no new checkpoint is made",
+                f"only {format_size(free_bytes)} are free below {self._root.path}: no new checkpoint is made",
                 hint=f"min_free asks for {format_size(floor_bytes)}; free some space, or lower it",
             )
+
+    def _make_room(self) -> None:
+        """Give up what staging holds on to, once too little is free: it only makes the next checkpoint cheap."""
+        free_bytes, floor_bytes = self._free_space()
+        if free_bytes < floor_bytes:
+            self._capture.close()
+
+    def _free_space(self) -> tuple[int, int]:
+        """Return the bytes that are free, and those that `min_free` asks for."""
+        try:
+            usage = shutil.disk_usage(self._root.path)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot use the checkpoint root {self._root.path}: {error.strerror}",
+                hint="is its filesystem mounted? Restart the service once it is back",
+            ) from error
+        return usage.free, self._database.min_free.bytes_of(usage.total)
 
     def _look(self) -> None:
         """Report the current checkpoint if it is another one than at the last look."""
         try:
             folder = self._root.current.stat()
             current = (self._root.current / CURRENT_NAME).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         seen = (folder.st_ino, current.st_mtime_ns)
         if seen != self._seen:

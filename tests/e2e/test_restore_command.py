@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.databases import BATCHES_AFTER, BATCHES_BEFORE, TwoStates
 from tests.support.openssh import OpenSshServer, ServerOptions
-from tests.support.program import ConfigFile, RunningProgram, key_options, run_program, sftp_url
+from tests.support.program import PROGRAM, ConfigFile, RunningProgram, key_options, run_program, sftp_url
 from tests.support.published import position_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 #: What an unknown option, a missing one, or a nonsense value leads to.
 USAGE = 2
@@ -204,6 +205,15 @@ def test_a_bad_configuration_is_told_in_full(command: tuple[str, ...], tmp_path:
         assert key in finished.errors
     missing = run_program(*command, "-c", tmp_path / "missing.toml", code=BAD_CONFIG)
     assert "missing.toml" in missing.errors
+
+
+def test_a_full_disk_behind_standard_output_is_told(replica: Replica) -> None:
+    with Path("/dev/full").open("w") as full:
+        listed = subprocess.run(
+            [PROGRAM, "generations", replica.path], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert listed.returncode == 1
+    assert listed.stderr == "error: cannot write to standard output: No space left on device\n"
 
 
 def test_json_documents_are_alone_on_standard_output(replica: Replica) -> None:

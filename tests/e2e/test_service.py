@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -238,7 +239,7 @@ def test_a_checkpoint_root_elsewhere_works_and_says_what_it_costs(
         assert warned["level"] == "warning"
         assert str(root) in warned["hint"]
         assert "MiB" in warned["copied"]
-        run_program("run", "-c", config.path, "--once")
+        assert not run_program("run", "-c", config.path, "--once").events("checkpoint.copied")
         assert position_of(root / "checkpoint_current") == BATCHES_BEFORE
     assert position_of(tmp_path / "here" / "app" / "checkpoint_current") == BATCHES_BEFORE
 
@@ -313,3 +314,35 @@ def test_nothing_is_written_into_a_database_by_mistake(states: TwoStates, tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
     run_program("checkpoint", database, database / "checkpoints")
     assert position_of(database / "checkpoints" / "checkpoint_current") == BATCHES_BEFORE
+
+
+def test_a_checkpoint_root_that_vanishes_and_comes_back(
+    config: ConfigFile, states: TwoStates, tmp_path: Path
+) -> None:
+    config.database("app", states.begin(tmp_path / "db"), interval="1s").directory("here", tmp_path / "here")
+    root = tmp_path / "db.checkpoints"
+    with RunningProgram("run", "-c", config.write()) as service:
+        service.wait_for("publish.done")
+        root.rename(tmp_path / "away")
+        failed = service.wait_for_more("checkpoint.failed")
+        assert str(root) in failed["error"]
+        assert failed["hint"]
+        (tmp_path / "away").rename(root)
+        service.wait_for_more("checkpoint.made")
+        service.stop()
+
+
+def test_a_checkpoint_that_does_not_fit_holds_no_space(
+    config: ConfigFile, states: TwoStates, tmp_path: Path
+) -> None:
+    root = tmp_path / "elsewhere"
+    database = states.begin(tmp_path / "db")
+    config.database("app", database, checkpoint_root=root, min_free="100KiB")
+    config.directory("here", tmp_path / "here")
+    with another_filesystem(root):
+        table_bytes = sum(path.stat().st_size for path in database.glob("*.sst"))
+        filler = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize - table_bytes // 2
+        (root / "filler").write_bytes(bytes(filler))
+        failed = run_program("run", "-c", config.write(), "--once", code=FAILED).event("checkpoint.failed")
+        assert "No space left" in failed["error"]
+        assert {path.name for path in root.iterdir()} == {"filler", ".replicator.lock"}

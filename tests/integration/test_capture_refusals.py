@@ -70,7 +70,7 @@ def _refused(database: Path, root: CheckpointRoot, kind: type[ReplicatorError], 
 def test_no_database(tmp_path: Path, root: CheckpointRoot) -> None:
     (tmp_path / "db").mkdir()
     assert "CURRENT" in _refused(tmp_path / "db", root, SourceError, "no RocksDB database at .*/db")
-    _refused(tmp_path / "nothing", root, SourceError, "cannot list .*/nothing: No such file")
+    _refused(tmp_path / "nothing", root, SourceError, "there is no folder .*/nothing")
 
 
 def test_a_garbled_current(database: HandmadeDatabase, root: CheckpointRoot) -> None:

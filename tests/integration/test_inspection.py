@@ -73,20 +73,26 @@ def test_its_time_is_when_its_logs_were_read(tmp_path: Path) -> None:
     assert found == pytest.approx(captured.captured_at_seconds, abs=1e-5)
 
 
-@pytest.mark.parametrize("damage", ["removed", "shortened", "a folder", "a link"])
+@pytest.mark.parametrize("name", ["000011.sst", "000004.log", "IDENTITY"])
+@pytest.mark.parametrize("kind", ["a folder", "a link"])
+def test_what_is_not_a_file(folder: Path, name: str, kind: str) -> None:
+    """Overlooked, a log would be missing without anybody's notice."""
+    (folder / name).rename(folder / "elsewhere")
+    if kind == "a link":
+        (folder / name).symlink_to("elsewhere")
+    else:
+        (folder / name).mkdir()
+    with pytest.raises(SourceError, match=f"{name} is not a regular file|cannot read .*{name}"):
+        inspect_checkpoint(folder)
+
+
+@pytest.mark.parametrize("damage", ["removed", "shortened"])
 def test_a_table_that_is_not_all_there(folder: Path, damage: str) -> None:
     table = folder / "000011.sst"
-    match damage:
-        case "removed":
-            table.unlink()
-        case "shortened":
-            table.write_bytes(table.read_bytes()[:-1])
-        case "a folder":
-            table.unlink()
-            table.mkdir()
-        case _:
-            table.rename(folder / "elsewhere")
-            table.symlink_to("elsewhere")
+    if damage == "removed":
+        table.unlink()
+    else:
+        table.write_bytes(table.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"not a complete checkpoint: 000011\.sst is missing or") as caught:
         inspect_checkpoint(folder)
     assert "still being made" in caught.value.hint

@@ -161,6 +161,28 @@ def test_rotations_while_it_is_linked(
     assert len(changing.made) == 4 + rotations
 
 
+def test_the_folder_is_about_to_be_used_again(
+    root: CheckpointRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are being removed from it: the log is gone, CURRENT still there."""
+    changing = Changing(tmp_path / "db", root)
+    for _ in range(2):
+        changing.make()
+    shutil.rmtree(root.staging, ignore_errors=True)
+    listdir = os.listdir
+
+    def listdir_after_rotation(folder: int | str) -> list[str]:
+        if isinstance(folder, int) and not root.staging.exists():
+            root.current.rename(root.staging)
+            root.previous.rename(root.current)
+            (root.staging / "000004.log").unlink()
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", listdir_after_rotation)
+    with pinned_checkpoint(root, HOLDER) as checkpoint:
+        assert contents(checkpoint.folder) == changing.made[0]
+
+
 def test_while_names_are_swapped_one_by_one(
     root: CheckpointRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

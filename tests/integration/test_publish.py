@@ -15,6 +15,7 @@ from replicator.errors import (
     AccessDeniedError,
     MissingCapabilityError,
     NoSpaceError,
+    NotFoundError,
     ProtocolError,
     SourceChangedError,
     WrongWriterError,
@@ -96,6 +97,29 @@ def test_a_publish_arrives_as_it_is(base: Path, primary: FakePrimary) -> None:
     assert not list((base / DATABASE / "incoming").iterdir())
     assert (base / DATABASE / "checkpoint_current").readlink().as_posix() == f"generations/{generation.name}"
     assert not (base / DATABASE / "checkpoint_prev").exists()
+
+
+def test_a_catalog_too_large_to_be_read_back_is_refused_before_anything_is_sent(
+    base: Path, primary: FakePrimary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(base, primary.request())
+    size_bytes = (current_generation(base) / "replica.json").stat().st_size
+    # The real limit takes a quarter of a million files to reach.
+    monkeypatch.setattr("replicator.replica.publish.CATALOG_LIMIT_BYTES", size_bytes - 1)
+    observer = RecordingObserver()
+    with pytest.raises(ProtocolError, match="catalog would be larger"):
+        publish(primary.request(), directory(base), observer)
+    assert not observer.done
+    assert len(generations(base)) == 1
+
+
+def test_a_folder_that_vanishes_is_told_and_not_made_anew(base: Path, primary: FakePrimary) -> None:
+    place = directory(base)
+    base.rename(base.with_name("away"))
+    with pytest.raises(NotFoundError, match="there is no folder") as caught:
+        publish(primary.request(), place, RecordingObserver())
+    assert "mount" in caught.value.hint
+    assert not base.exists()
 
 
 def test_coreutils_accept_the_checksums(base: Path, primary: FakePrimary) -> None:

@@ -329,6 +329,7 @@ def test_a_folder_of_somebody_else(server: OpenSshServer, name: str, sources: li
             lambda: place.upload([Upload(sources[0], at("closed/new"), 10)], RecordingObserver()),
             lambda: place.write_bytes(at("closed/new"), b""),
             lambda: place.make_folder(at("closed/new")),
+            lambda: place.make_folder(at("closed/new/below")),
             lambda: place.link([Link(at("closed/file"), at("closed/new"))]),
             lambda: place.rename(at("closed/file"), at("closed/new")),
             lambda: place.point_link(at("closed/new"), "file"),

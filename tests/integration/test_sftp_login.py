@@ -139,6 +139,14 @@ def test_an_identity_file_that_is_none(server: OpenSshServer, tmp_path: Path) ->
         SftpDestination.connect(replace(server.settings(), identity_file=path))
 
 
+def test_an_identity_file_that_is_the_public_half(server: OpenSshServer, tmp_path: Path) -> None:
+    path = tmp_path / "key.pub"
+    path.write_text("ssh-ed25519 AAAA")
+    path.chmod(0o644)
+    with pytest.raises(AuthenticationError, match="it is the public key"):
+        SftpDestination.connect(replace(server.settings(), identity_file=path))
+
+
 def test_an_identity_file_that_others_may_read(server: OpenSshServer, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(server.identity_file.read_bytes())
