@@ -27,7 +27,13 @@ from replicator.cli_options import (
     SourceArgument,
 )
 from replicator.config import Config, LogFormat, LogLevel, Verification, load_config
-from replicator.errors import ConfigError, DamageError, InterruptedTransferError, ReplicatorError
+from replicator.errors import (
+    ConfigError,
+    DamageError,
+    InterruptedTransferError,
+    NotFoundError,
+    ReplicatorError,
+)
 from replicator.locator import LocatedSource, NamedSource, hide_password, parse_source
 from replicator.progress import ProgressDisplay
 from replicator.replica.generations import choose_generation, generation_ids, list_generations
@@ -217,8 +223,13 @@ def verify(  # noqa: PLR0913 - options of a command
         )
         results = []
         for chosen in ids:
-            with display.transfer(f"verify {chosen}", observer) as line:
-                results.append(verify_generation(destination, layout, chosen, line))
+            try:
+                with display.transfer(f"verify {chosen}", observer) as line:
+                    results.append(verify_generation(destination, layout, chosen, line))
+            except NotFoundError:
+                if not every:
+                    raise
+                _say(f"note: generation {chosen} was retired meanwhile")
     _print(reports.to_json(reports.verified_document(results)) if as_json else reports.verified_text(results))
     if any(result.findings for result in results):
         raise typer.Exit(ExitCode.DAMAGED)

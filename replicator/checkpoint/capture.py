@@ -15,18 +15,12 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
+from replicator.checkpoint.copy_staging import CopyStaging
 from replicator.checkpoint.cut import Cut, CutFinder
 from replicator.checkpoint.database_folder import DatabaseFolder, OptionsCopy
+from replicator.checkpoint.file_copy import copy_bytes, write_bytes
 from replicator.checkpoint.rotation import sync_folder
-from replicator.checkpoint.staging import (
-    CopyStaging,
-    CrossDeviceError,
-    FileKey,
-    LinkStaging,
-    TableStaging,
-    copy_bytes,
-    write_bytes,
-)
+from replicator.checkpoint.staging import CrossDeviceError, FileKey, LinkStaging, TableStaging
 from replicator.checkpoint.verification import CopyCheck, check_structure
 from replicator.errors import (
     CheckpointError,
@@ -81,11 +75,6 @@ class Capture:
         self._staging_identity: bytes | None = None
         self._small_files: list[Path] = []
         self._cuts = CutFinder(self._database)
-
-    @property
-    def copies_files(self) -> bool:
-        """Whether the checkpoint root turned out to be on another filesystem, so that files are copied."""
-        return isinstance(self._staging, CopyStaging)
 
     def make(self) -> Captured:
         """Make a checkpoint and rotate: afterwards it is `checkpoint_current`.

@@ -16,11 +16,12 @@ from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, 
 from replicator.rocksdb.options_file import OptionsFile, parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Bytes read at once; every reader of a log gets further with this much.
 _CHUNK_BYTES = 1 << 20
 _WAL_SUFFIX = ".log"
+_OPTIONS_PREFIX = "OPTIONS-"
 
 
 class LogReader(Protocol):
@@ -62,26 +63,14 @@ class DatabaseFolder:
 
         Raises `SourceError` if the folder cannot be read.
         """
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if name := parse_file_name(entry.name):
-                        yield ListedFile(name, entry.inode())
-        except OSError as error:
-            raise _unlistable(folder, error) from error
+        return _listed(folder, lambda _: True)
 
     def list_wals(self, folder: Path) -> Iterator[ListedFile]:
         """Yield the write-ahead logs in `folder`: a quick look, whatever else lies there.
 
         Raises `SourceError` if the folder cannot be read.
         """
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(_WAL_SUFFIX) and (name := parse_file_name(entry.name)):
-                        yield ListedFile(name, entry.inode())
-        except OSError as error:
-            raise _unlistable(folder, error) from error
+        return _listed(folder, lambda name: name.endswith(_WAL_SUFFIX))
 
     def manifest_name(self) -> str:
         """Name of the MANIFEST that CURRENT points to.
@@ -110,8 +99,8 @@ class DatabaseFolder:
         RocksDB writes OPTIONS under a temporary name and renames it, so a file that does not parse is damaged,
         not unfinished; an older one is then the better choice.
         """
-        numbered = [listed.name for listed in self.list_files(self.path) if listed.name.kind is FileKind.OPTIONS]
-        for name in sorted(numbered, key=lambda name: name.number or 0, reverse=True):
+        listed = _listed(self.path, lambda name: name.startswith(_OPTIONS_PREFIX))
+        for name in sorted((file.name for file in listed), key=lambda name: name.number or 0, reverse=True):
             try:
                 content = (self.path / name.name).read_bytes()
                 return OptionsCopy(name.name, content, parse_options(content.decode()))
@@ -125,7 +114,7 @@ class DatabaseFolder:
         """Content of IDENTITY; empty if the file is missing."""
         try:
             return (self.path / IDENTITY_NAME).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return b""
         except OSError as error:
             raise _unreadable(self.path / IDENTITY_NAME, error) from error
@@ -188,8 +177,18 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
     )
 
 
+def _listed(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[ListedFile]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_wanted(entry.name) and (name := parse_file_name(entry.name)):
+                    yield ListedFile(name, entry.inode())
+    except OSError as error:
+        raise _unlistable(folder, error) from error
+
+
 def _unlistable(folder: Path, error: OSError) -> SourceError:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return SourceError(f"there is no folder {folder}", hint="is the path right, is its filesystem mounted?")
     return SourceError(
         f"cannot list {folder}: {error.strerror}",

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from replicator.checkpoint.database_folder import feed_file, open_for_reading
-from replicator.checkpoint.staging import copy_bytes
+from replicator.checkpoint.file_copy import copy_bytes
 from replicator.errors import CorruptFileError, SourceChangedError
 from replicator.rocksdb.filenames import ARCHIVE_NAME, FileKind
 from replicator.rocksdb.record_log import Tail

@@ -60,7 +60,7 @@ def test_under_load(tmp_path: Path, root: CheckpointRoot, storm: str) -> None:
     with Primary(tmp_path / "db", STORMS[storm]) as primary, CaptureRun(primary, root.path) as run:
         primary.wait_for(WARM_UP_BATCHES)
         run.make(CAPTURES)
-        assert run.copies_files
+        assert run.copied_bytes > 0
 
 
 def test_what_is_there_is_not_copied_again(tmp_path: Path, root: CheckpointRoot) -> None:

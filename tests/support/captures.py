@@ -36,6 +36,7 @@ class CaptureRun:
         self.root.recover()
         self._primary = primary
         self._capture = Capture(primary.path, self.root)
+        self.copied_bytes = 0
 
     def make(self, count: int, *, pauses: bool = False) -> None:
         """Capture and judge so many times in a row.
@@ -46,15 +47,11 @@ class CaptureRun:
         for number in range(count):
             position = self._primary.position
             captured = self._capture.make()
+            self.copied_bytes += captured.copied_bytes
             with paused(self._primary) if pauses else contextlib.nullcontext():
                 verdict = judge(self.root.current)
             assert verdict.exact, f"capture {number}: {verdict}, {captured}"
             assert verdict.position >= position, f"capture {number}: {verdict}, {captured}"
-
-    @property
-    def copies_files(self) -> bool:
-        """Whether it turned out that the root is on another filesystem."""
-        return self._capture.copies_files
 
     def close(self) -> None:
         """End, as the service does."""
