@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ if os.environ.get("REPLICATOR_TEST_INSTALLED"):
     # installed wheel: what is tested is what users get.
     _root = str(Path(__file__).parent.parent)
     sys.path = [*(entry for entry in sys.path if entry != _root), _root]
+
+# A shell that runs us in the background, or nohup, has these ignored, and so would all programs under test.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    signal.signal(_number, _handler)
 
 # Tests judge behaviour; how fast a busy machine is, is not part of it.
 settings.register_profile("replicator", deadline=None, suppress_health_check=[HealthCheck.too_slow])

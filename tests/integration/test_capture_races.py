@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: Of the readings of the MANIFEST in one try: the first look, the cut, the check.
 CUT, CHECK = 2, 3
-#: Of the listings in one try: for the OPTIONS, before the cut, after it.
-FIRST_LISTING, SECOND_LISTING = 2, 3
+#: Of the whole listings in one try: before the cut, after it.
+FIRST_LISTING, SECOND_LISTING = 1, 2
 
 
 @pytest.fixture(name="root")

@@ -202,7 +202,7 @@ def test_a_folder_that_the_account_may_not_write(tmp_path: Path, database: Path,
     (line,) = checked.wrong()
     assert (line.status, line.what) == (FAILED, "write permission")
     assert re.search(r"cannot create the folder \.replicator-check-[0-9a-f]+: Permission denied", line.detail)
-    assert "owner and mode of the folder" in line.hint
+    assert "owner and mode" in line.hint
     # What can be told without writing is told.
     assert checked[STANDBY, "free space"].status is OK
 
