@@ -1,12 +1,12 @@
 """A destination that is an SFTP account: the contract of `Destination` in requests of the protocol.
 
-Bulk transfers are in `sftp_upload` and `sftp_download`, the session in `sftp_connection`, the way there in
-`sftp_login`. Retrying is for others: an object whose connection broke stays broken.
+Bulk transfers are in `sftp_upload` and `sftp_download`, whole folders in `sftp_folders`, the session in
+`sftp_connection`, the way there in `sftp_login`. Retrying is for others: an object whose connection broke stays
+broken.
 """
 
 from __future__ import annotations
 
-import stat
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from replicator.destination.sftp_account import SftpAccount
 from replicator.destination.sftp_connection import SftpConnection
 from replicator.destination.sftp_download import Downloader, Fetch
 from replicator.destination.sftp_errors import is_missing, is_unexplained, succeeded
+from replicator.destination.sftp_folders import SftpFolders, kind_of
 from replicator.destination.sftp_replies import (
     Attributes,
     Data,
@@ -42,12 +43,10 @@ if TYPE_CHECKING:
 
     from replicator.destination.interface import Download, Link, TransferObserver, Upload
     from replicator.destination.rate_limit import RateLimiter
-    from replicator.destination.sftp_protocol import Request
     from replicator.destination.sftp_route import SftpSettings
 
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
-_READS_OF_FOLDER_AHEAD = 4
 
 
 class SftpDestination:
@@ -58,6 +57,7 @@ class SftpDestination:
     ) -> None:
         self._account = SftpAccount(connection, settings.label, settings.base)
         self._connection = connection
+        self._folders = SftpFolders(connection, self._account, settings.label)
         self._label = settings.label
         self._limiter = limiter
 
@@ -75,7 +75,7 @@ class SftpDestination:
 
     def _check_base(self) -> None:
         reply = self._connection.call(protocol.path_status(self._account.path(PurePosixPath()), follow=True))
-        if is_missing(reply) or (isinstance(reply, Attributes) and _kind(reply) is not EntryKind.FOLDER):
+        if is_missing(reply) or (isinstance(reply, Attributes) and kind_of(reply) is not EntryKind.FOLDER):
             raise NotFoundError(
                 f"{self._label}: there is no folder {self._account.base}",
                 hint="create it there; in a chroot the path begins at its root",
@@ -102,23 +102,7 @@ class SftpDestination:
 
     def list_folder(self, folder: PurePosixPath) -> list[Entry]:
         """All names in `folder`."""
-        reply = self._connection.call(protocol.open_folder(self._account.path(folder)))
-        if not isinstance(reply, Handle):
-            raise self._account.refusal(reply, f"list {folder}")
-        entries: list[Entry] = []
-        at_end = False
-        while not at_end:
-            request = protocol.read_folder(reply.value)
-            for page in self._connection.call_all([request] * _READS_OF_FOLDER_AHEAD):
-                if isinstance(page, Names):
-                    entries.extend(_entry(name, found) for name, found in page.items if name not in {b".", b".."})
-                elif isinstance(page, Status) and page.code == StatusCode.EOF:
-                    at_end = True
-                else:
-                    self._connection.call(protocol.close(reply.value))
-                    raise self._account.refusal(page, f"list {folder}")
-        self._connection.call(protocol.close(reply.value))
-        return entries
+        return self._folders.list_folder(folder)
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
@@ -192,7 +176,7 @@ class SftpDestination:
         found = self._connection.call(protocol.path_status(self._account.path(folder), follow=True))
         if not isinstance(found, Attributes):
             raise self._unmade(parents, replies)
-        if _kind(found) is not EntryKind.FOLDER:
+        if kind_of(found) is not EntryKind.FOLDER:
             raise PermanentDestinationError(f"{self._label}: {folder} exists and is no folder")
         self._account.sync_folders(
             parent.parent for parent, reply in zip(parents, replies, strict=True) if succeeded(reply)
@@ -261,7 +245,7 @@ class SftpDestination:
         if not isinstance(there, Attributes):
             raise self._account.refusal(there, action)
         # rename(2) replaces an empty folder, which a caller takes for "nobody else was here".
-        if _kind(there) is EntryKind.FOLDER and isinstance(taken, Attributes):
+        if kind_of(there) is EntryKind.FOLDER and isinstance(taken, Attributes):
             raise PermanentDestinationError(f"{self._label}: cannot {action}: {target} exists")
         self._account.check([self._connection.call(protocol.posix_rename(old, new))], action)
         self._account.sync_folders([source.parent, target.parent])
@@ -285,36 +269,7 @@ class SftpDestination:
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it."""
-        found = self._connection.call(protocol.path_status(self._account.path(path), follow=False))
-        if is_missing(found):
-            return
-        if not isinstance(found, Attributes):
-            raise self._account.refusal(found, f"remove {path}")
-        if _kind(found) is not EntryKind.FOLDER:
-            self._remove([protocol.remove(self._account.path(path))], path)
-            return
-        folders = [path]
-        for folder in folders:  # grows while it is walked, so that children come after their parents
-            requests: list[Request] = []
-            for entry in self._list_if_there(folder):
-                if "/" in entry.name:
-                    raise ProtocolError(f"{self._label}: {folder} holds the impossible name {entry.name!r}")
-                if entry.kind is EntryKind.FOLDER:
-                    folders.append(folder / entry.name)
-                else:
-                    requests.append(protocol.remove(self._account.path(folder / entry.name)))
-            self._remove(requests, folder)
-        self._remove([protocol.remove_folder(self._account.path(folder)) for folder in reversed(folders)], path)
-
-    def _list_if_there(self, folder: PurePosixPath) -> list[Entry]:
-        try:
-            return self.list_folder(folder)
-        except NotFoundError:
-            return []
-
-    def _remove(self, requests: list[Request], path: PurePosixPath) -> None:
-        replies = self._connection.call_all(requests)
-        self._account.check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
+        self._folders.remove_tree(path)
 
     # --- moving files --------------------------------------------------------------------------------
 
@@ -378,17 +333,3 @@ class SftpDestination:
             prefix=prefix,
             prefix_bytes=prefix_bytes,
         )
-
-
-def _kind(found: Attributes) -> EntryKind:
-    mode = found.permissions or 0
-    if stat.S_ISREG(mode):
-        return EntryKind.FILE
-    if stat.S_ISDIR(mode):
-        return EntryKind.FOLDER
-    return EntryKind.SYMLINK if stat.S_ISLNK(mode) else EntryKind.OTHER
-
-
-def _entry(name: bytes, found: Attributes) -> Entry:
-    text = name.decode("utf-8", "surrogateescape")
-    return Entry(text, _kind(found), found.size_bytes or 0, found.modified_seconds or 0)

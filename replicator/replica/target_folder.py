@@ -124,6 +124,7 @@ class TargetFolder:
         marker = self.path / MARKER_NAME
         with self._translated("write to"):
             self.path.mkdir(parents=True, exist_ok=True)
+            _sync_folder(self.path.parent)
             with marker.open("w", encoding="ascii") as file:
                 json.dump({"database": database, "generation": str(generation)}, file)
                 file.flush()
@@ -151,11 +152,7 @@ class TargetFolder:
     def sync(self) -> None:
         """Make the names in the folder durable."""
         with self._translated("sync"):
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync_folder(self.path)
 
     def finish(self) -> None:
         """Remove the marker: the database is whole."""
@@ -180,3 +177,11 @@ class TargetFolder:
 
     def _error(self, action: str, error: OSError) -> TargetError:
         return TargetError(f"cannot {action} {self.path}: {error.strerror}")
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

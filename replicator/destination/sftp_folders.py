@@ -1,0 +1,98 @@
+"""Whole folders over an SFTP session: listing them, and removing them with all that is in them."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+from replicator.destination import sftp_protocol as protocol
+from replicator.destination.interface import Entry, EntryKind
+from replicator.destination.sftp_errors import is_missing
+from replicator.destination.sftp_replies import Attributes, Handle, Names, Status, StatusCode
+from replicator.errors import NotFoundError, ProtocolError
+
+if TYPE_CHECKING:
+    from pathlib import PurePosixPath
+
+    from replicator.destination.sftp_account import SftpAccount
+    from replicator.destination.sftp_connection import SftpConnection
+    from replicator.destination.sftp_protocol import Request
+
+_READS_AHEAD = 4
+
+
+class SftpFolders:
+    """Folders of one account. All methods raise `DestinationError`."""
+
+    def __init__(self, connection: SftpConnection, account: SftpAccount, label: str) -> None:
+        self._connection = connection
+        self._account = account
+        self._label = label
+
+    def list_folder(self, folder: PurePosixPath) -> list[Entry]:
+        """All names in `folder`. Raises `NotFoundError`."""
+        reply = self._connection.call(protocol.open_folder(self._account.path(folder)))
+        if not isinstance(reply, Handle):
+            raise self._account.refusal(reply, f"list {folder}")
+        entries: list[Entry] = []
+        at_end = False
+        while not at_end:
+            request = protocol.read_folder(reply.value)
+            for page in self._connection.call_all([request] * _READS_AHEAD):
+                if isinstance(page, Names):
+                    entries.extend(_entry(name, found) for name, found in page.items if name not in {b".", b".."})
+                elif isinstance(page, Status) and page.code == StatusCode.EOF:
+                    at_end = True
+                else:
+                    self._connection.call(protocol.close(reply.value))
+                    raise self._account.refusal(page, f"list {folder}")
+        self._connection.call(protocol.close(reply.value))
+        return entries
+
+    def remove_tree(self, path: PurePosixPath) -> None:
+        """Remove a file, a link or a folder and all in it; links are not followed."""
+        found = self._connection.call(protocol.path_status(self._account.path(path), follow=False))
+        if is_missing(found):
+            return
+        if not isinstance(found, Attributes):
+            raise self._account.refusal(found, f"remove {path}")
+        if kind_of(found) is not EntryKind.FOLDER:
+            self._remove([protocol.remove(self._account.path(path))], path)
+            return
+        folders = [path]
+        for folder in folders:  # grows while it is walked, so that children come after their parents
+            requests: list[Request] = []
+            for entry in self._list_if_there(folder):
+                if "/" in entry.name:
+                    raise ProtocolError(f"{self._label}: {folder} holds the impossible name {entry.name!r}")
+                if entry.kind is EntryKind.FOLDER:
+                    folders.append(folder / entry.name)
+                else:
+                    requests.append(protocol.remove(self._account.path(folder / entry.name)))
+            self._remove(requests, folder)
+        self._remove([protocol.remove_folder(self._account.path(folder)) for folder in reversed(folders)], path)
+
+    def _list_if_there(self, folder: PurePosixPath) -> list[Entry]:
+        try:
+            return self.list_folder(folder)
+        except NotFoundError:
+            return []
+
+    def _remove(self, requests: list[Request], path: PurePosixPath) -> None:
+        replies = self._connection.call_all(requests)
+        self._account.check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
+
+
+def kind_of(found: Attributes) -> EntryKind:
+    """Say what a name is by its attributes."""
+    mode = found.permissions or 0
+    if stat.S_ISREG(mode):
+        return EntryKind.FILE
+    if stat.S_ISDIR(mode):
+        return EntryKind.FOLDER
+    return EntryKind.SYMLINK if stat.S_ISLNK(mode) else EntryKind.OTHER
+
+
+def _entry(name: bytes, found: Attributes) -> Entry:
+    text = name.decode("utf-8", "surrogateescape")
+    return Entry(text, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0)
