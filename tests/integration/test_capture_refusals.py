@@ -91,6 +91,14 @@ def test_a_damaged_record_in_the_middle_of_a_log(
     )
 
 
+def test_a_long_damaged_stretch_in_the_middle_of_a_log(database: HandmadeDatabase, root: CheckpointRoot) -> None:
+    """What stands behind it is missing in the copy: a hole, if a newer log goes on."""
+    damaged_from = database.wal_path(4).stat().st_size
+    database.write(4, count=600, body=bytes(10_000))
+    overwrite(database.wal_path(4), damaged_from, b"!" * 5_000_000)
+    _refused(database.path, root, CorruptFileError, r"000004\.log: the record at byte \d+ is damaged")
+
+
 def test_an_unfinished_record_at_the_end_of_a_log_is_cut_off(
     database: HandmadeDatabase, root: CheckpointRoot
 ) -> None:
