@@ -62,7 +62,7 @@ _ERRORS: dict[int, type[DestinationError]] = {
 
 
 class DirectoryDestination:
-    """Implements `Destination` with system calls. `base` must exist: an unmounted disk is not filled in."""
+    """Implements `Destination` with system calls. `base` must exist; it is never created."""
 
     def __init__(self, base: Path, *, label: str, limiter: RateLimiter | None = None) -> None:
         self._base = base

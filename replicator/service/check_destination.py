@@ -102,6 +102,12 @@ def _way_there(about: Subject, config: DestinationConfig, error: ReplicatorError
             yield about.failed_with(what, error)
             return
         yield about.ok(what, detail)
+    if isinstance(config.url, DirectoryUrl) and config.url.base.is_mount():
+        yield about.warn(
+            "mount point",
+            f"{config.url.base} is where a disk is mounted: while the disk is away, it is filled in its place",
+            f"name a folder on the disk, such as {config.url}/replicas",
+        )
 
 
 def _stopped_at(error: ReplicatorError, steps: list[str]) -> str:

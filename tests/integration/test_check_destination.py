@@ -131,6 +131,22 @@ def test_a_disk_that_is_not_mounted(tmp_path: Path, database: Path) -> None:
     assert "mount the disk" in checked[DISK, "folder"].hint
 
 
+def test_a_disk_that_may_be_away(tmp_path: Path, database: Path) -> None:
+    """While it is not mounted, a folder that is its mount point would be filled in its place."""
+    config = disk_config(tmp_path, database)
+    base = tmp_path / "base"
+    assert "mount point" not in check(config).of(DISK)
+    subprocess.run(["mount", "-t", "tmpfs", "none", base], check=True)
+    try:
+        checked = check(config)
+    finally:
+        subprocess.run(["umount", base], check=True)
+    line = checked[DISK, "mount point"]
+    assert line.status is WARN
+    assert f"{base} is where a disk is mounted" in line.detail
+    assert f"file://{base}/" in line.hint
+
+
 def test_a_connection_that_breaks_ends_the_account(tmp_path: Path, database: Path) -> None:
     class Broken(DirectoryDestination):
         def make_folder(self, folder: PurePosixPath) -> None:
