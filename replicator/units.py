@@ -7,14 +7,12 @@ the accepted forms, fit to stand behind the key of a configuration.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KIB_BYTES: Final = 1024
-MIB_BYTES: Final = 1024**2
 
 _DURATION_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_BYTES: Final = {
@@ -87,11 +85,6 @@ def format_size(size_bytes: int) -> str:
     return f"{_three_digits(value)} {unit}"
 
 
-def format_rate(bytes_per_second: float) -> str:
-    """Write a rate: `20.0 MiB/s`."""
-    return f"{format_size(int(bytes_per_second))}/s"
-
-
 def format_duration(seconds: float) -> str:
     """Write a duration with its two largest units: `12 ms`, `3.2 s`, `5 m 07 s`, `2 h 05 m`, `3 d 04 h`."""
     if seconds < 0.9995:  # noqa: PLR2004 (less than that is not rounded up to 1000 ms)
@@ -106,11 +99,6 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {rest_minutes:02d} m"
     return f"{minutes} m {rest_seconds:02d} s"
-
-
-def format_utc(epoch_seconds: float) -> str:
-    """Write an instant, given in seconds since the epoch, as `2026-11-22 15:30:00Z`; fractions are dropped."""
-    return datetime.fromtimestamp(epoch_seconds // 1, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _split(text: str, units: Mapping[str, float], what: str, forms: str) -> tuple[str, str]:

@@ -9,36 +9,20 @@ import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from replicator.errors import CorruptFileError, SourceChangedError, SourceError, UnsupportedFormatError
+from replicator.rocksdb.feeding import feed_log
 from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, FileName, parse_file_name
 from replicator.rocksdb.options_file import OptionsFile, parse_options
-from replicator.rocksdb.record_log import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Bytes read at once; every reader of a log gets further with this much.
-_CHUNK_BYTES = 1 << 20
-#: The most that is searched for whole records behind a garbled one.
-_LONGEST_LOOK_BYTES = 64 << 20
+    from replicator.rocksdb.feeding import LogReader
+
 _WAL_SUFFIX = ".log"
 _OPTIONS_PREFIX = "OPTIONS-"
-
-
-class LogReader(Protocol):
-    """What takes the bytes of a growing log: see `replicator.rocksdb.record_log`."""
-
-    @property
-    def next_offset(self) -> int:
-        """Where the next bytes to be fed begin."""
-
-    def feed(self, data: bytes) -> object:
-        """Take the bytes at `next_offset`."""
-
-    def tail(self) -> Tail:
-        """What the bytes of the last `feed` that were not taken are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,23 +187,5 @@ def _unlistable(folder: Path, error: OSError) -> SourceError:
 
 
 def feed_file(reader: LogReader, descriptor: int, size_bytes: int) -> None:
-    """Feed the reader what it has not seen of the first `size_bytes` bytes of an open file.
-
-    Where it cannot get on, it is shown ever more of what follows: whole records behind a garbled stretch tell
-    damage from a write that was broken off.
-    """
-    fed_to = -1
-    chunk_bytes = _CHUNK_BYTES
-    while fed_to < size_bytes and reader.next_offset < size_bytes and chunk_bytes <= _LONGEST_LOOK_BYTES:
-        position = reader.next_offset
-        data = os.pread(descriptor, min(chunk_bytes, size_bytes - position), position)
-        if not data:
-            break
-        reader.feed(data)
-        fed_to = position + len(data)
-        if reader.next_offset > position:
-            chunk_bytes = _CHUNK_BYTES
-        elif reader.tail() is Tail.TORN:
-            chunk_bytes *= 4
-        else:
-            break
+    """Feed the reader what it has not seen of the first `size_bytes` bytes of an open file."""
+    feed_log(reader, lambda offset, count: os.pread(descriptor, count, offset), size_bytes)

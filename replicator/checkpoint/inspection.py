@@ -65,7 +65,7 @@ def inspect_checkpoint(folder: Path) -> Checkpoint:
             database_id=database_id,
             manifest_name=manifest_name,
             files=tuple(files),
-            column_families=tuple(family.name for family in version.column_families.values()),
+            column_families=version.column_family_names,
             rocksdb_version=options.options.rocksdb_version if options else "",
         ),
         captured_at_seconds=current.st_mtime,

@@ -5,11 +5,12 @@ Reads local copies; comparing them with the destination's digests is left to `ve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from replicator.errors import CorruptFileError, UnsupportedFormatError
 from replicator.replica.catalog import Finding
 from replicator.replica.layout import parse_database_file
+from replicator.rocksdb.feeding import feed_log
 from replicator.rocksdb.filenames import FileKind, blob_name, table_name, wal_name
 from replicator.rocksdb.manifest import ManifestState
 from replicator.rocksdb.record_log import Tail
@@ -20,18 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.replica.catalog import Catalog, CatalogFile
+    from replicator.rocksdb.feeding import LogReader
     from replicator.rocksdb.manifest import ManifestVersion
-
-_CHUNK_BYTES = 1 << 20
-
-
-class _LogReader(Protocol):
-    @property
-    def next_offset(self) -> int: ...
-
-    def feed(self, data: bytes) -> object: ...
-
-    def tail(self) -> Tail: ...
 
 
 def check_log(file: CatalogFile, local: Path, catalog: Catalog) -> list[Finding]:
@@ -41,7 +32,7 @@ def check_log(file: CatalogFile, local: Path, catalog: Catalog) -> list[Finding]
     dies. A MANIFEST is copied up to a whole record.
     """
     manifest = ManifestState()
-    reader: _LogReader = manifest if file.kind is FileKind.MANIFEST else WalReader(_number(file))
+    reader: LogReader = manifest if file.kind is FileKind.MANIFEST else WalReader(_number(file))
     try:
         _feed(reader, local)
     except (CorruptFileError, UnsupportedFormatError) as error:
@@ -54,17 +45,13 @@ def check_log(file: CatalogFile, local: Path, catalog: Catalog) -> list[Finding]
     return []
 
 
-def _feed(reader: _LogReader, local: Path) -> None:
+def _feed(reader: LogReader, local: Path) -> None:
+    def read(offset: int, count: int) -> bytes:
+        file.seek(offset)
+        return file.read(count)
+
     with local.open("rb", buffering=0) as file:
-        while True:
-            position = reader.next_offset
-            file.seek(position)
-            data = file.read(_CHUNK_BYTES)
-            if not data:
-                return
-            reader.feed(data)
-            if reader.next_offset == position:
-                return
+        feed_log(reader, read, local.stat().st_size)
 
 
 def _disagreements(version: ManifestVersion, catalog: Catalog) -> Iterator[Finding]:

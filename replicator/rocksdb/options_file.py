@@ -39,16 +39,6 @@ class OptionsFile:
         return self.database.get("wal_dir", "")
 
     @property
-    def recycles_wals(self) -> bool:
-        """Whether WAL files are overwritten in place (`recycle_log_file_num` above 0)."""
-        return self.database.get("recycle_log_file_num", "0") != "0"
-
-    @property
-    def tracks_wals(self) -> bool:
-        """Whether opening fails when a WAL that the MANIFEST lists is missing or too short."""
-        return self.database.get("track_and_verify_wals_in_manifest") == "true"
-
-    @property
     def writes_blobs_directly(self) -> bool:
         """Whether WALs point into blob files that no MANIFEST lists yet (`enable_blob_direct_write`)."""
         return any(values.get("enable_blob_direct_write") == "true" for values in self.column_families.values())

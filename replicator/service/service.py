@@ -53,7 +53,7 @@ class Service:
         self._failed = threading.Event()
 
     def run(self) -> None:
-        """Work until `request_stop`.
+        """Work until `stop` is set.
 
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
         thread could not go on.
@@ -79,7 +79,7 @@ class Service:
         """Make one checkpoint of each database, and bring it to each of its destinations, side by side.
 
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and
-        `InterruptedTransferError` after `request_stop`.
+        `InterruptedTransferError` if `stop` was set.
         """
         with ExitStack() as stack:
             self._take_roots(stack)
@@ -95,10 +95,6 @@ class Service:
         if self._stop.is_set():
             raise InterruptedTransferError("stopped before everything was transferred")
         return PassSummary(done=sum(outcomes), failed=len(outcomes) - sum(outcomes))
-
-    def request_stop(self) -> None:
-        """Let each transfer finish the file it is at, and end. Safe in a signal handler."""
-        self._stop.set()
 
     def _take_roots(self, stack: ExitStack) -> None:
         for root in self._roots:

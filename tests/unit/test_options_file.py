@@ -55,9 +55,11 @@ def test_sections_and_settings_are_read() -> None:
 
 def test_what_matters_to_a_copy_is_told() -> None:
     options = parse_options(_TEXT)
-    assert (options.tracks_wals, options.recycles_wals, options.writes_blobs_directly) == (True, False, True)
+    assert options.database["track_and_verify_wals_in_manifest"] == "true"
+    assert options.writes_blobs_directly
     options = parse_options(_MINIMAL.format("recycle_log_file_num=4", "enable_blob_direct_write=false"))
-    assert (options.tracks_wals, options.recycles_wals, options.writes_blobs_directly) == (False, True, False)
+    assert options.database["recycle_log_file_num"] == "4"
+    assert not options.writes_blobs_directly
     assert options.wal_dir == ""
 
 
