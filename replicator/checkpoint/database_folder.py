@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from replicator.rocksdb.feeding import LogReader
 
-_WAL_SUFFIX = ".log"
+#: Of the names of write-ahead logs.
+LOG_SUFFIX = ".log"
 _OPTIONS_PREFIX = "OPTIONS-"
 
 
@@ -60,7 +61,7 @@ class DatabaseFolder:
 
         Raises `SourceError` if the folder cannot be read.
         """
-        return _listed(folder, lambda name: name.endswith(_WAL_SUFFIX))
+        return _listed(folder, lambda name: name.endswith(LOG_SUFFIX))
 
     def manifest_name(self) -> str:
         """Name of the MANIFEST that CURRENT points to.

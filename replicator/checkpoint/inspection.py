@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.checkpoint.database_folder import DatabaseFolder
+from replicator.checkpoint.database_folder import DatabaseFolder, feed_file, open_for_reading
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.errors import CheckpointError, SourceChangedError
-from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, parse_file_name
+from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, parse_file_name, wal_name
 from replicator.rocksdb.inventory import DatabaseFile, Inventory
 from replicator.rocksdb.manifest import blob_identity, table_identity
+from replicator.rocksdb.wal import WalReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +20,24 @@ if TYPE_CHECKING:
 
     from replicator.rocksdb.manifest import ManifestVersion
 
+#: Enough for the first write of almost any log.
+_FIRST_LOOK_BYTES = 1 << 16
+
 #: The files of a folder by kind and number, each with its name and what `stat` says.
 _Found = dict[tuple[FileKind, int | None], tuple[str, os.stat_result]]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A complete checkpoint: its folder, its files, and when it was made (seconds since the epoch)."""
+    """A complete checkpoint: its folder, its files, and when it was made (seconds since the epoch).
+
+    `discontinuities` is how often, according to its MANIFEST, something happened that logs do not carry.
+    """
 
     folder: Path
     inventory: Inventory
     captured_at_seconds: float
+    discontinuities: int
 
 
 def inspect_checkpoint(folder: Path) -> Checkpoint:
@@ -69,7 +77,31 @@ def inspect_checkpoint(folder: Path) -> Checkpoint:
             rocksdb_version=options.options.rocksdb_version if options else "",
         ),
         captured_at_seconds=current.st_mtime,
+        discontinuities=version.discontinuities,
     )
+
+
+def newest_written_log(checkpoint: Checkpoint) -> int:
+    """Return the number of the newest log that holds a write: those before it are complete. 0 without logs.
+
+    Raises `SourceError`, `CorruptFileError`.
+    """
+    sizes = {
+        parsed.number or 0: file.size_bytes
+        for file in checkpoint.inventory.files
+        if file.kind is FileKind.WAL and (parsed := parse_file_name(file.name))
+    }
+    for number in sorted(sizes, reverse=True):
+        descriptor = open_for_reading(checkpoint.folder / wal_name(number))
+        try:
+            reader = WalReader(number)
+            for size_bytes in (_FIRST_LOOK_BYTES, sizes[number]):
+                feed_file(reader, descriptor, min(size_bytes, sizes[number]))
+                if reader.first_sequence is not None:
+                    return number
+        finally:
+            os.close(descriptor)
+    return min(sizes, default=0)
 
 
 def _find_files(folder: Path) -> _Found:

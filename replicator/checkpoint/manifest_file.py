@@ -6,13 +6,15 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from replicator.checkpoint.database_folder import feed_file, open_for_reading
-from replicator.errors import CorruptFileError, UnsupportedFormatError
+from replicator.errors import CorruptFileError, SourceError, UnsupportedFormatError
 from replicator.rocksdb.manifest import ManifestState
 from replicator.rocksdb.record_log import Tail
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+_CHUNK_BYTES = 1 << 20
 
 
 class ManifestFile:
@@ -53,6 +55,22 @@ class ManifestFile:
                 f"{self.path}: the record at byte {self.state.next_offset} is damaged, whole ones follow it",
                 hint="the primary cannot open its own database any more: check its disk before it is stopped",
             )
+
+    def begins_with(self, copy: Path) -> bool:
+        """Whether the file begins with all that is in another one.
+
+        Raises `SourceError` if that cannot be read.
+        """
+        try:
+            with copy.open("rb", buffering=0) as other:
+                position = 0
+                while data := other.read(_CHUNK_BYTES):
+                    if os.pread(self.descriptor, len(data), position) != data:
+                        return False
+                    position += len(data)
+        except OSError as error:
+            raise SourceError(f"cannot read {copy}: {error.strerror}") from error
+        return True
 
     def close(self) -> None:
         """Close the file."""

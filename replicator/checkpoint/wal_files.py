@@ -7,6 +7,7 @@ a checkpoint, and up to where, is decided elsewhere (`capture`).
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from replicator.checkpoint.database_folder import feed_file, open_for_reading
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
     from replicator.checkpoint.database_folder import ListedFile
 
 
+_BLOCK_BYTES = 512  # the unit of st_blocks
+
+
 class WalFile:
-    """One open log, checked up to where its last whole record ends. What was checked is not read again."""
+    """One open log, checked up to where its last whole record ends. What was checked is not read again.
+
+    For one thread, except `read` and `close`.
+    """
 
     def __init__(self, folder: Path, number: int, name: str) -> None:
         self.number = number
@@ -33,6 +40,13 @@ class WalFile:
         self._descriptor = open_for_reading(self._path)
         self.inode = os.fstat(self._descriptor).st_ino
         self._reader = WalReader(number)
+        # A descriptor that is closed while another thread reads may by then be another file's.
+        self._open = threading.Lock()
+
+    @property
+    def first_sequence(self) -> int | None:
+        """Sequence number of the first write; None while there is none."""
+        return self._reader.first_sequence
 
     @property
     def last_sequence(self) -> int | None:
@@ -82,14 +96,36 @@ class WalFile:
         """Write the first `size_bytes` bytes to the new file `target`, durably."""
         copy_bytes(self._descriptor, target, size_bytes)
 
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Return so many bytes that were checked before; from any thread.
+
+        Raises `SourceChangedError` if the log was let go of or recycled, so that they cannot be had any more.
+        """
+        with self._open:
+            if self._descriptor < 0:
+                raise SourceChangedError(f"{self.name} was let go of before it was read")
+            data = os.pread(self._descriptor, size_bytes, offset)
+            # Afterwards: what was read before that is what was checked.
+            if self.was_recycled():
+                raise SourceChangedError(f"{self.name} was recycled before it was read")
+        if len(data) < size_bytes:
+            raise SourceChangedError(f"{self.name} became shorter")
+        return data
+
+    def deleted_bytes(self) -> int:
+        """Return the space that it takes only because it is open here; 0 while it has a name."""
+        status = os.fstat(self._descriptor)
+        return 0 if status.st_nlink else status.st_blocks * _BLOCK_BYTES
+
     def _read_on(self) -> None:
         feed_file(self._reader, self._descriptor, os.fstat(self._descriptor).st_size)
 
     def close(self) -> None:
-        """Let go of the log."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of the log; from any thread."""
+        with self._open:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
 
 
 class WalPins:

@@ -9,6 +9,7 @@ Connecting, retrying and pacing belong to the destination; which files are sent 
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ from replicator.replica.retention import generations_to_drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
@@ -86,18 +88,20 @@ class Published:
     problems: tuple[str, ...]
 
 
-def publish(
+def publish(  # noqa: PLR0913 - three hooks for three purposes
     request: PublishRequest,
     destination: Destination,
     observer: TransferObserver,
     *,
     progress: Callable[[PublishStep], None] = lambda _step: None,
     planned: Callable[[Plan], None] = lambda _plan: None,
+    handover: Callable[[Catalog], AbstractContextManager[None]] = lambda _catalog: nullcontext(),
 ) -> Published:
     """Publish one checkpoint.
 
     `progress` is called before each step, `planned` once it is known what must be sent; both may raise, which
-    breaks the publish off as a crash would.
+    breaks the publish off as a crash would. So may `handover`, which gets the catalog of the complete generation:
+    the links are flipped inside of the context that it returns.
 
     Raises `WrongWriterError` if the replica belongs to another writer, `MissingCapabilityError`, `NoSpaceError`,
     `SourceChangedError` if a file of the checkpoint is gone, `InterruptedTransferError`, and whatever else the
@@ -119,10 +123,11 @@ def publish(
     publication.write_catalog()
     progress(PublishStep.COMPLETE)
     publication.complete()
-    progress(PublishStep.FLIP_PREVIOUS)
-    publication.flip_previous()
-    progress(PublishStep.FLIP_CURRENT)
-    publication.flip_current()
+    with handover(publication.catalog()):
+        progress(PublishStep.FLIP_PREVIOUS)
+        publication.flip_previous()
+        progress(PublishStep.FLIP_CURRENT)
+        publication.flip_current()
     progress(PublishStep.RETIRE)
     problems = publication.retire()
     progress(PublishStep.CLEAN)
@@ -172,9 +177,29 @@ class _Publication:
         self._upload_folder = self._layout.upload(decision.generation)
         self.transfer = _Transfer(observer)
 
+    def catalog(self) -> Catalog:
+        """Describe the generation with the digests known so far."""
+        inventory = self._request.inventory
+        known = {name: digests[max(digests)] for name, digests in self._log_digests.by_name.items()}
+        known |= {item.file.name: item.sha256 for item in self._plan.keep if item.sha256}
+        known |= {item.file.name: item.sha256 for item in (*self._plan.link, *self._plan.copy)}
+        known |= self.transfer.digests
+        return Catalog(
+            generation=self._generation,
+            captured_at=self._request.captured_at,
+            writer=self._request.writer,
+            rocksdb_version=inventory.rocksdb_version,
+            column_families=inventory.column_families,
+            manifest_name=inventory.manifest_name,
+            files=tuple(
+                CatalogFile(file.name, file.kind, file.size_bytes, file.identity, known.get(file.name))
+                for file in inventory.files
+            ),
+        )
+
     def prepare(self) -> None:
         """Make the folder, or take over what an earlier try left, and note in it what will be there."""
-        draft = encode_catalog(self._catalog())
+        draft = encode_catalog(self.catalog())
         # A catalog too large to be read back is found out before anything is sent, not by a restore.
         if len(draft) + len(self._request.inventory.files) * _DIGEST_CHARACTERS > CATALOG_LIMIT_BYTES:
             raise ProtocolError(
@@ -216,7 +241,7 @@ class _Publication:
     def write_catalog(self) -> None:
         """Check that everything is there, and describe it."""
         self._take_missing_digests()
-        catalog = self._catalog()
+        catalog = self.catalog()
         findings = compare_with_listing(catalog, folder_sizes(self._destination, self._upload_folder))
         findings += [Finding(file.name, "has no digest") for file in catalog.files if file.sha256 is None]
         if findings:
@@ -290,23 +315,3 @@ class _Publication:
                 self.transfer.digests[item.file.name] = sha256_of_prefixes(
                     self._request.folder / item.file.name, (size,)
                 )[size]
-
-    def _catalog(self) -> Catalog:
-        """Describe the generation with the digests known so far."""
-        inventory = self._request.inventory
-        known = {name: digests[max(digests)] for name, digests in self._log_digests.by_name.items()}
-        known |= {item.file.name: item.sha256 for item in self._plan.keep if item.sha256}
-        known |= {item.file.name: item.sha256 for item in (*self._plan.link, *self._plan.copy)}
-        known |= self.transfer.digests
-        return Catalog(
-            generation=self._generation,
-            captured_at=self._request.captured_at,
-            writer=self._request.writer,
-            rocksdb_version=inventory.rocksdb_version,
-            column_families=inventory.column_families,
-            manifest_name=inventory.manifest_name,
-            files=tuple(
-                CatalogFile(file.name, file.kind, file.size_bytes, file.identity, known.get(file.name))
-                for file in inventory.files
-            ),
-        )

@@ -50,6 +50,7 @@ def _settle(watcher: CheckpointWatcher, root: CheckpointRoot) -> None:
     watcher.on_any_event = until_mark  # type: ignore[method-assign]
     (root.path / "mark").touch()
     assert mark.wait(ARRIVES_SECONDS)
+    (root.path / "mark").unlink()
     watcher.on_any_event = handle  # type: ignore[method-assign]
 
 

@@ -1,0 +1,318 @@
+"""Following the write-ahead logs of a live database: how far they have come, time after time.
+
+Each *reading* says how long every log was, in whole records, at one instant. Readings of one *epoch* follow each
+other without anything between them that the logs do not carry: a generation that was captured in an epoch can be
+brought up to date with the bytes of the epoch's later readings, and with no others. Who does that, and when a
+reading is taken, is decided elsewhere (`service`). The database is listed and read, never opened, never written.
+
+The order of the steps and its reasons are those of a capture: see `cut`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from replicator.checkpoint.database_folder import DatabaseFolder
+from replicator.checkpoint.inspection import newest_written_log
+from replicator.checkpoint.log_folder import LogFolder
+from replicator.checkpoint.manifest_file import ManifestFile
+from replicator.checkpoint.sequence_chain import SequenceChain
+from replicator.errors import ReplicatorError, SourceChangedError, SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicator.checkpoint.inspection import Checkpoint
+    from replicator.checkpoint.wal_files import WalFile
+
+#: The number of a log, or of a reading, that never comes: for who needs none.
+NEVER: Final = 1 << 64
+
+
+class LogUser(Protocol):
+    """Somebody who uses readings, and the logs that they tell of, later. The values may change at any time."""
+
+    @property
+    def next_serial(self) -> int:
+        """The serial number of the next reading that it wants, or `NEVER`."""
+
+    @property
+    def pending_log(self) -> int:
+        """The number of the oldest log that a checkpoint may lack which it is going to ask for, or `NEVER`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A log, and its length in bytes up to the end of its last whole record."""
+
+    log: WalFile
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far the logs had come at `taken_at_seconds` (since 1970), or a moment later.
+
+    `grown` are the logs that have become longer since the reading before, oldest first. This reading and later
+    ones tell of no log before `oldest_log`.
+    """
+
+    serial: int
+    epoch: int
+    taken_at_seconds: float
+    oldest_log: int
+    grown: tuple[Grown, ...]
+    grown_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a checkpoint lacks: all of `logs`, oldest first, that goes beyond its own, up to `reading`.
+
+    Logs that are not among them are complete in the checkpoint.
+    """
+
+    reading: Reading
+    logs: tuple[Grown, ...]
+
+
+class LogFollower:
+    """Reads the logs of one database, and holds on to them for their users. For any thread."""
+
+    def __init__(self, database: Path, *, budget_bytes: int) -> None:
+        """`budget_bytes` is how much of logs that the primary has deleted is held at the most."""
+        self._database = DatabaseFolder(database)
+        self._budget_bytes = budget_bytes
+        self._lock = threading.Lock()
+        self._logs = LogFolder(self._database)
+        self._chain = SequenceChain()
+        self._manifest: ManifestFile | None = None
+        self._discontinuities = 0
+        self._epoch = 0
+        self._serial = 0
+        self._readings: deque[Reading] = deque()
+        self._lengths: dict[WalFile, int] = {}
+        self._lost_serial = 0
+        self._whole_from = 0
+        self._held_log = NEVER
+        self._users: list[LogUser] = []
+        self._seals: list[str] = []
+        self.pinned_bytes = 0
+        #: Whether there is room for logs that the primary has deleted.
+        self.may_hold_deleted = True
+
+    @property
+    def folder(self) -> Path:
+        """Where the logs lie."""
+        return self._logs.path
+
+    def add_user(self, user: LogUser) -> None:
+        """Hold on to what `user` needs from now on, as far as the budget allows."""
+        self._users.append(user)
+
+    def hold(self) -> int:
+        """Hold on to what a capture that begins now may end with; return the number of the oldest such log."""
+        with self._lock:
+            written = [log.number for log in self._logs.all() if log.first_sequence is not None]
+            self._held_log = max(written, default=0)
+            return self._held_log
+
+    def end_hold(self) -> None:
+        """End what `hold` began: users have said by now what they need."""
+        self._held_log = NEVER
+
+    def pin(self) -> None:
+        """Get hold of logs that are new. Raises `SourceError` if the folder cannot be read."""
+        with self._lock:
+            self._logs.pin()
+
+    def read(self) -> None:
+        """Take a reading, unless something happened that ends the epoch: see `take_seals`.
+
+        Raises `SourceError` and its subclasses, as the database is found; that ends the epoch too.
+        """
+        with self._lock:
+            self._read()
+
+    def take_seals(self) -> list[str]:
+        """Return what has happened since the last call that calls for a new checkpoint."""
+        with self._lock:
+            seals, self._seals = self._seals, []
+        return seals
+
+    def readings_since(self, serial: int, epoch: int) -> tuple[list[Reading], bool]:
+        """Return the readings of an epoch from a serial number on, and whether the epoch still goes on.
+
+        Raises `SourceChangedError` if the logs that they tell of were let go of.
+        """
+        with self._lock:
+            found = [reading for reading in self._readings if reading.serial >= serial and reading.epoch == epoch]
+            if serial <= self._lost_serial:
+                raise SourceChangedError("deleted logs took more space than they may, and were let go of")
+            return found, epoch == self._epoch
+
+    def backlog_bytes(self, serial: int, epoch: int) -> int:
+        """Return by how much the logs have grown in the readings of an epoch from a serial number on."""
+        with self._lock:
+            return sum(
+                reading.grown_bytes
+                for reading in self._readings
+                if reading.serial >= serial and reading.epoch == epoch
+            )
+
+    def continuation(self, checkpoint: Checkpoint) -> Continuation | None:
+        """Say what a checkpoint lacks; None if it is of another epoch, or what it lacks is not all held.
+
+        Raises as `read`.
+        """
+        from_log = newest_written_log(checkpoint)
+        with self._lock:
+            # The second makes the first reading of an epoch that the first one may have begun.
+            self._read()
+            self._read()
+            manifest = self._manifest
+            if manifest is None or not self._readings or self._readings[-1].epoch != self._epoch:
+                return None
+            if (
+                not self._has_whole(from_log)
+                or checkpoint.discontinuities != self._discontinuities
+                or manifest.path.name != checkpoint.inventory.manifest_name
+                or not manifest.begins_with(checkpoint.folder / checkpoint.inventory.manifest_name)
+            ):
+                return None
+            logs = tuple(
+                Grown(log, self._lengths.get(log, 0)) for log in self._logs.all() if log.number >= from_log
+            )
+            return Continuation(self._readings[-1], logs)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._begin_epoch(None)
+            self._logs.close()
+            self._readings.clear()
+            self._lengths = {}
+
+    # --- parts ---------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            self._look()
+        except ReplicatorError:
+            self._begin_epoch(None)
+            raise
+        except OSError as error:
+            self._begin_epoch(None)
+            raise SourceError(f"cannot read {self._database.path}: {error.strerror}") from error
+
+    def _look(self) -> None:
+        manifest = self._manifest
+        if manifest is None or not self._is_current(manifest):
+            self._follow_new_manifest()
+            return
+        logs = self._logs.unfinished(self._logs.pin())
+        taken_at_seconds = time.time()
+        # Newest first: RocksDB creates the next log before it writes out the last buffer of the one before.
+        lengths = {log: log.whole_records_bytes() for log in reversed(logs)}
+        manifest.read_on()
+        if not self._is_current(manifest):
+            self._follow_new_manifest()
+        elif manifest.state.discontinuities != self._discontinuities:
+            self._seals.append("a column family was created or dropped, or files were ingested")
+            self._begin_epoch(manifest)
+        elif not self._is_whole(logs, manifest.state.wals_deletable_below):
+            self._begin_epoch(manifest)
+        else:
+            self._logs.finish(logs)
+            self._add_reading(taken_at_seconds, logs, lengths)
+            self._release()
+
+    def _is_current(self, manifest: ManifestFile) -> bool:
+        return self._database.manifest_name() == manifest.path.name and manifest.is_same_file()
+
+    def _follow_new_manifest(self) -> None:
+        manifest = ManifestFile(self._database.path / self._database.manifest_name())
+        try:
+            manifest.read_on()
+            self._logs.move()
+            self._logs.pin()
+        except BaseException:
+            manifest.close()
+            raise
+        if self._readings:
+            self._seals.append(
+                "the primary began a new MANIFEST" if self._manifest else "the database can be read again"
+            )
+        self._chain = SequenceChain()
+        self._begin_epoch(manifest)
+        self._note_oldest()
+
+    def _begin_epoch(self, manifest: ManifestFile | None) -> None:
+        if self._manifest is not None and self._manifest is not manifest:
+            self._manifest.close()
+        self._manifest = manifest
+        self._discontinuities = manifest.state.discontinuities if manifest else 0
+        self._epoch += 1
+
+    def _is_whole(self, logs: list[WalFile], deletable_below: int) -> bool:
+        """Whether all that was written between the last reading and this one is in hand."""
+        is_whole = True
+        for log in logs:
+            if log.was_recycled():
+                self._seals.append(f"{log.name} was recycled before all of it was read")
+                self._whole_from = max(self._whole_from, log.number + 1)
+                is_whole = False
+            first, last = log.first_sequence, log.last_sequence
+            if first is None or last is None:
+                continue
+            if not self._chain.follow(log.number, first, last, deletable_below=deletable_below):
+                self._seals.append(f"a write-ahead log before {log.name} may have come and gone unseen")
+                self._whole_from = max(self._whole_from, log.number)
+                is_whole = False
+        return is_whole
+
+    def _add_reading(self, taken_at_seconds: float, logs: list[WalFile], lengths: dict[WalFile, int]) -> None:
+        # A log without a write may have a head already, while the one before it is still being completed.
+        written = [log for log in logs if log.first_sequence is not None]
+        grown = tuple(Grown(log, lengths[log]) for log in written if lengths[log] > self._lengths.get(log, 0))
+        grown_bytes = sum(item.length_bytes - self._lengths.get(item.log, 0) for item in grown)
+        self._lengths.update((item.log, item.length_bytes) for item in grown)
+        last = self._readings[-1] if self._readings else None
+        if last is not None and last.epoch == self._epoch and not last.grown:
+            # It told nothing but a time, and this one tells a later one.
+            self._readings.pop()
+        self._serial += 1
+        oldest_log = logs[0].number if logs else NEVER
+        self._readings.append(Reading(self._serial, self._epoch, taken_at_seconds, oldest_log, grown, grown_bytes))
+
+    def _release(self) -> None:
+        """Let go of what nobody needs, and of the oldest logs once they take more space than they may."""
+        next_serial = min((user.next_serial for user in self._users), default=NEVER)
+        while len(self._readings) > 1:
+            if not self._has_whole(self._readings[0].oldest_log):
+                self._lost_serial = self._readings[0].serial
+            elif self._readings[0].serial >= next_serial:
+                break
+            self._readings.popleft()
+        pending_log = min([self._held_log, *(user.pending_log for user in self._users)])
+        self._logs.release(min(pending_log, self._readings[0].oldest_log))
+        budget_bytes = self._budget_bytes if self.may_hold_deleted else 0
+        while self._logs.deleted_bytes() > budget_bytes and self._logs.release_oldest():
+            pass  # whoever needed it begins again with the next checkpoint
+        self.pinned_bytes = self._logs.deleted_bytes()
+        self._note_oldest()
+
+    def _has_whole(self, log_number: int) -> bool:
+        """Whether all logs from this number on are held, with none missing between them."""
+        return log_number >= self._whole_from
+
+    def _note_oldest(self) -> None:
+        held = self._logs.all()
+        if held:
+            self._whole_from = max(self._whole_from, held[0].number)
+        kept = set(held)
+        self._lengths = {log: length for log, length in self._lengths.items() if log in kept}

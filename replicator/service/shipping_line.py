@@ -1,0 +1,314 @@
+"""The way of one database's write-ahead logs to one destination, into the generation that is current there.
+
+A generation is followed from the moment at which a publish makes it current: it is brought up to date first, so
+that the replica never goes back in time. From then on each reading of the logs is appended to it, until the epoch
+that it was captured in ends. Readings come from the `LogFollower`; when to look for them is decided in `shipper`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from replicator.checkpoint.log_follower import NEVER, Continuation, LogFollower, Reading
+from replicator.errors import NotFoundError, ProtocolError, SourceChangedError
+from replicator.replica.growing import GrowingGeneration, Growth, LogPrefix, Mark
+from replicator.replica.layout import ReplicaLayout, parse_link_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from replicator.checkpoint.inspection import Checkpoint
+    from replicator.checkpoint.log_follower import Grown
+    from replicator.checkpoint.wal_files import WalFile
+    from replicator.destination.interface import Destination
+    from replicator.replica.catalog import Catalog
+    from replicator.service.board import StatusBoard
+
+_log = structlog.get_logger()
+
+#: About so much is appended at a time: memory stays small, and after a break little is sent again.
+_GROWTH_BYTES: Final = 4 << 20
+_PIECE_BYTES: Final = 1 << 20
+#: Of less than this a copy on the destination's side saves nothing.
+_WORTH_COPYING_BYTES: Final = 256 << 10
+#: How often an idle line says in the journal that nothing has happened, and finds out whether all is well there.
+_HEARTBEAT_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 30.0
+#: Times of files are not those of the clock to the last digit.
+_ROUNDING_SECONDS: Final = 0.001
+_LONGEST_PATIENCE_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Target:
+    """The generation that is shipped to: which logs of ours go there, and what comes next.
+
+    `from_log` is the oldest log that was not complete in the checkpoint.
+    """
+
+    growing: GrowingGeneration
+    epoch: int
+    from_log: int
+    logs: dict[str, WalFile]
+    next_serial: int
+    restorable_at_seconds: float
+    newest_name: str = ""
+    said_at: float = 0.0
+    looked_at: float = 0.0
+
+
+class ShippingLine:
+    """Ships one database to one destination: a `LogUser`. `ship` is for one thread, `taking_over` for another."""
+
+    def __init__(
+        self,
+        database: str,
+        destination: str,
+        follower: LogFollower,
+        board: StatusBoard,
+        *,
+        ask_for_checkpoint: Callable[[], None],
+    ) -> None:
+        """`ask_for_checkpoint` is called when only a new checkpoint brings the destination up to date."""
+        self.database = database
+        self._names = {"database": database, "destination": destination}
+        self._layout = ReplicaLayout(database)
+        self._follower = follower
+        self._board = board
+        self._ask_for_checkpoint = ask_for_checkpoint
+        self._lock = threading.Lock()
+        self._target: _Target | None = None
+        #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
+        self._expected: dict[float, int] = {}
+        self._failures = 0
+        self._asked_at = 0.0
+        follower.add_user(self)
+
+    # --- LogUser -------------------------------------------------------------------------------------
+
+    @property
+    def next_serial(self) -> int:
+        """See `LogUser`."""
+        target = self._target
+        return target.next_serial if target else NEVER
+
+    @property
+    def pending_log(self) -> int:
+        """See `LogUser`."""
+        return min(list(self._expected.values()), default=NEVER)
+
+    # --- publishing ----------------------------------------------------------------------------------
+
+    def expect(self, captured_at_seconds: float, held_log: int) -> None:
+        """Say that a checkpoint was made that has all logs before `held_log`; the one before may be in work."""
+        newest = dict(sorted(self._expected.items())[-1:])
+        self._expected = {**newest, captured_at_seconds: held_log}
+
+    @contextmanager
+    def taking_over(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> Iterator[None]:
+        """Bring a complete generation up to date; inside of the context its link is to be flipped.
+
+        Afterwards it is shipped to, if it can be. Until then the one before is. Raises `DestinationError`.
+        """
+        target = self._begin(checkpoint, catalog, destination)
+        with self._lock:
+            if target is not None:
+                target = self._caught_up(target, destination)
+            yield
+            self._target = target
+            published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
+            self._expected = {at: log for at, log in self._expected.items() if at > published_at}
+        if target is None:
+            self._ask()
+        else:
+            self._failures = 0
+            _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
+
+    def report(self) -> None:
+        """Tell the board, which has just been told of a new generation, how far that one is by now."""
+        target = self._target
+        if target is not None:
+            self._board.caught_up(**self._names, state_at_seconds=target.restorable_at_seconds)
+
+    def _begin(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> _Target | None:
+        """Bring the generation almost up to date, while the one before is still shipped to."""
+        try:
+            continuation = self._follower.continuation(checkpoint)
+            if continuation is None:
+                return None
+            target = self._new_target(catalog, continuation)
+            if target is None:
+                return None
+            if destination.capabilities().server_copy:
+                self._copy_from_current(target, destination, continuation.logs)
+            self._send(target, destination, [_as_reading(continuation)])
+        except SourceChangedError as error:
+            _log.info("shipping.not_continued", **self._names, reason=str(error))
+            return None
+        return self._caught_up(target, destination)
+
+    def _caught_up(self, target: _Target, destination: Destination) -> _Target | None:
+        """Send what was read meanwhile; None if the epoch is over, or logs are gone."""
+        try:
+            while True:
+                readings, goes_on = self._follower.readings_since(target.next_serial, target.epoch)
+                if not readings:
+                    return target if goes_on else None
+                self._send(target, destination, readings)
+        except SourceChangedError as error:
+            _log.info("shipping.not_continued", **self._names, reason=str(error))
+            return None
+
+    def _new_target(self, catalog: Catalog, continuation: Continuation) -> _Target | None:
+        """Compare our logs with what was published; None if they do not begin with it."""
+        published = {file.name: file for file in catalog.files}
+        prefixes = {}
+        for item in continuation.logs:
+            file = published.get(item.log.name)
+            if file is None:
+                continue
+            prefix = LogPrefix()
+            for data in _pieces(item.log, 0, file.size_bytes):
+                prefix.add(data)
+            if prefix.sha256 != file.sha256:
+                return None
+            prefixes[file.name] = prefix
+        return _Target(
+            growing=GrowingGeneration(self._layout, catalog.generation, prefixes),
+            epoch=continuation.reading.epoch,
+            from_log=continuation.logs[0].log.number if continuation.logs else NEVER,
+            logs={item.log.name: item.log for item in continuation.logs},
+            next_serial=continuation.reading.serial + 1,
+            restorable_at_seconds=catalog.captured_at.timestamp(),
+            newest_name=continuation.logs[0].log.name if continuation.logs else "",
+            looked_at=time.monotonic(),
+        )
+
+    def _copy_from_current(self, target: _Target, destination: Destination, logs: Sequence[Grown]) -> None:
+        """What was shipped to the current generation since the capture need not cross the wire again."""
+        current = self._target
+        if current is None or current.epoch != target.epoch:
+            return
+        for item in logs:
+            name = item.log.name
+            if current.logs.get(name) is not item.log:
+                continue
+            here, there = target.growing.size_bytes(name), current.growing.size_bytes(name)
+            if there - here >= _WORTH_COPYING_BYTES:
+                target.growing.take_over(destination, current.growing, name, _pieces(item.log, here, there))
+
+    # --- shipping ------------------------------------------------------------------------------------
+
+    def tell_backlog(self) -> None:
+        """Tell the board how much there is to send."""
+        target = self._target
+        if target is not None:
+            backlog_bytes = self._follower.backlog_bytes(target.next_serial, target.epoch)
+            self._board.backlog(**self._names, count_bytes=backlog_bytes)
+
+    def ship(self, destination: Destination) -> None:
+        """Send what was read since the last time.
+
+        Raises `DestinationError`; what was not confirmed is sent again the next time.
+        """
+        with self._lock:
+            target = self._target
+            if target is None:
+                return
+            try:
+                readings, goes_on = self._follower.readings_since(target.next_serial, target.epoch)
+                self._send(target, destination, readings)
+                self._look(target, destination)
+            except (SourceChangedError, NotFoundError, ProtocolError) as error:
+                self._give_up(str(error))
+                self._ask()
+                return
+            if not goes_on:
+                self._give_up("what was captured later cannot be shipped to it")
+
+    def _ask(self) -> None:
+        """Ask for a checkpoint at once; after several in vain wait longer and longer, or for the next in turn."""
+        patience_seconds = min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
+        self._failures += 1
+        if time.monotonic() - self._asked_at >= patience_seconds:
+            self._asked_at = time.monotonic()
+            self._ask_for_checkpoint()
+
+    def _give_up(self, reason: str) -> None:
+        """Leave the generation as it is: complete, and as new as its journal says."""
+        if self._target is not None:
+            _log.info(
+                "shipping.sealed",
+                **self._names,
+                generation=str(self._target.growing.generation),
+                reason=reason,
+            )
+            self._target = None
+
+    def _send(self, target: _Target, destination: Destination, readings: Sequence[Reading]) -> None:
+        """Append all that the readings tell of, and confirm it."""
+        if not readings:
+            return
+        growth = Growth()
+        for reading in readings:
+            at = datetime.fromtimestamp(reading.taken_at_seconds, UTC)
+            for item in reading.grown:
+                name, log = item.log.name, item.log
+                position = target.growing.size_bytes(name) + growth.log_bytes(name)
+                if log.number < target.from_log or item.length_bytes <= position:
+                    continue
+                if target.logs.setdefault(name, log) is not log:
+                    raise SourceChangedError(f"{name} was replaced by another log of that name")
+                for data in _pieces(log, position, item.length_bytes):
+                    growth.add(name, data)
+                    if growth.size_bytes >= _GROWTH_BYTES:
+                        self._extend(target, destination, growth)
+                        growth = Growth()
+                growth.marks.append(Mark(at, name, item.length_bytes))
+                target.newest_name = name
+        last = readings[-1]
+        if not growth.marks and target.newest_name and time.monotonic() - target.said_at >= _HEARTBEAT_SECONDS:
+            at = datetime.fromtimestamp(last.taken_at_seconds, UTC)
+            growth.marks.append(Mark(at, target.newest_name, target.growing.size_bytes(target.newest_name)))
+        self._extend(target, destination, growth)
+        target.next_serial = last.serial + 1
+        target.restorable_at_seconds = last.taken_at_seconds
+        if target is self._target:
+            self._board.caught_up(**self._names, state_at_seconds=last.taken_at_seconds)
+
+    def _extend(self, target: _Target, destination: Destination, growth: Growth) -> None:
+        if growth.marks or growth.data:
+            target.growing.extend(destination, growth)
+            target.said_at = time.monotonic()
+            self._board.shipped(
+                **self._names, count_bytes=growth.size_bytes, state_at_seconds=target.restorable_at_seconds
+            )
+
+    def _look(self, target: _Target, destination: Destination) -> None:
+        """Find out whether the generation is still the one that counts there."""
+        if time.monotonic() - target.looked_at < _LOOK_SECONDS:
+            return
+        target.looked_at = time.monotonic()
+        linked = parse_link_text(destination.read_link(self._layout.current_link))
+        if linked != target.growing.generation:
+            raise ProtocolError(
+                f"{destination.label}: {self._layout.current_link} names another generation than ours: {linked}"
+            )
+
+
+def _as_reading(continuation: Continuation) -> Reading:
+    """Return all that a checkpoint lacks as if it had come in one reading."""
+    reading = continuation.reading
+    return replace(reading, grown=continuation.logs)
+
+
+def _pieces(log: WalFile, start: int, end: int) -> Iterator[bytes]:
+    for position in range(start, end, _PIECE_BYTES):
+        yield log.read(position, min(_PIECE_BYTES, end - position))
