@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from replicator.destination.interface import Capabilities, Entry, EntryKind
+from replicator.destination.interface import Capabilities
 from replicator.destination.local_files import SourceFile, TargetFile
 from replicator.destination.paths import below, part_of
+from replicator.destination.system_calls import copy_some, entry_of, sync_folder, write_all
 from replicator.errors import (
     AccessDeniedError,
     ConnectionLostError,
@@ -33,12 +34,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.destination.interface import Download, Link, TransferObserver, Upload
+    from replicator.destination.interface import Append, Download, Entry, Link, TransferObserver, Upload
     from replicator.destination.rate_limit import RateLimiter
 
 _CHUNK_BYTES = 1 << 20
 _SERVER_COPY_BYTES = 64 << 20
-_NO_COPY_RANGE = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
 
@@ -86,7 +86,7 @@ class DirectoryDestination:
     def list_folder(self, folder: PurePosixPath) -> list[Entry]:
         """All names in `folder`."""
         with self._translated("list", folder), os.scandir(self._path(folder)) as found:
-            return [entry for item in found if (entry := _entry(item)) is not None]
+            return [entry for item in found if (entry := entry_of(item)) is not None]
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
@@ -116,7 +116,7 @@ class DirectoryDestination:
     def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
         """Store a small file durably."""
         with self._translated("write", path), self._replacing(path) as fd:
-            _write_all(fd, memoryview(data))
+            write_all(fd, memoryview(data))
 
     def make_folder(self, folder: PurePosixPath) -> None:
         """Create `folder` and its parents."""
@@ -130,7 +130,7 @@ class DirectoryDestination:
                         path.mkdir(_FOLDER_MODE)
                     if not path.is_dir():
                         raise PermanentDestinationError(f"{self._label}: {parent} exists and is no folder")
-                    _sync_folder(path.parent)
+                    sync_folder(path.parent)
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links."""
@@ -203,6 +203,34 @@ class DirectoryDestination:
                     self._copy_source(source, fd, observer)
                 observer.file_done(item.target, source.sha256())
 
+    def append(self, appends: Sequence[Append]) -> None:
+        """Write to files in place."""
+        for item in appends:
+            flags = 0 if item.offset else os.O_CREAT
+            with (
+                self._translated("append to", item.target),
+                self._in_place(item.target, offset=item.offset, end=item.end, flags=flags) as fd,
+            ):
+                if flags:
+                    sync_folder(self._path(item.target.parent))
+                rest = memoryview(item.data)
+                while rest:
+                    step = self._pace(len(rest))
+                    write_all(fd, rest[:step])
+                    rest = rest[step:]
+
+    def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
+        """Copy a part of a file to the same place of another."""
+        with self._translated(f"copy a part of {source} to", target):
+            original = os.open(self._path(source), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._need_bytes(original, source, end)
+                os.lseek(original, offset, os.SEEK_SET)
+                with self._in_place(target, offset=offset, end=end) as fd:
+                    self._copy_bytes(original, fd, end - offset)
+            finally:
+                os.close(original)
+
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
         """Copy files from the destination."""
         for item in downloads:
@@ -261,36 +289,48 @@ class DirectoryDestination:
             with suppress(OSError):  # the first error is the one to tell
                 part.unlink()
             raise
-        _sync_folder(part.parent)
+        sync_folder(part.parent)
 
     def _copy_source(self, source: SourceFile, fd: int, observer: TransferObserver) -> None:
         buffer = memoryview(bytearray(min(source.remaining_bytes, _CHUNK_BYTES)))
         while source.remaining_bytes:
             step = self._pace(min(source.remaining_bytes, len(buffer)))
             source.read_into(buffer[:step])
-            _write_all(fd, buffer[:step])
+            write_all(fd, buffer[:step])
             observer.bytes_moved(step)
 
     def _copy_prefix(self, prefix: PurePosixPath, size_bytes: int, fd: int) -> None:
         source = os.open(self._path(prefix), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if os.fstat(source).st_size < size_bytes:
-                raise ProtocolError(f"{self._label}: {prefix} is shorter than {size_bytes} bytes")
+            self._need_bytes(source, prefix, size_bytes)
             self._copy_bytes(source, fd, size_bytes)
         finally:
             os.close(source)
 
+    @contextmanager
+    def _in_place(self, target: PurePosixPath, *, offset: int, end: int, flags: int = 0) -> Iterator[int]:
+        """Give a file to write to from `offset` to `end` where it lies; it is synced when all went well."""
+        # A name that somebody made a link to elsewhere must not lead the write there, nor may a pipe hold it up.
+        flags |= os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(self._path(target), flags, _FILE_MODE)
+        try:
+            self._need_bytes(fd, target, offset)
+            os.lseek(fd, offset, os.SEEK_SET)
+            yield fd
+            os.fsync(fd)
+            self._need_bytes(fd, target, end)
+        finally:
+            os.close(fd)
+
+    def _need_bytes(self, fd: int, path: PurePosixPath, size_bytes: int) -> None:
+        found_bytes = os.fstat(fd).st_size
+        if found_bytes < size_bytes:
+            raise ProtocolError(f"{self._label}: {path} has {found_bytes} bytes, expected {size_bytes}")
+
     def _copy_bytes(self, source: int, target: int, count_bytes: int) -> None:
-        """Copy inside the filesystem; where it can, it shares the blocks."""
         while count_bytes > 0:
             self._check_open()
-            step = min(count_bytes, _SERVER_COPY_BYTES)
-            try:
-                copied = os.copy_file_range(source, target, step)
-            except OSError as error:
-                if error.errno not in _NO_COPY_RANGE:
-                    raise
-                copied = os.sendfile(target, source, None, step)
+            copied = copy_some(source, target, min(count_bytes, _SERVER_COPY_BYTES))
             if copied == 0:
                 raise ProtocolError(f"{self._label}: a file got shorter while it was copied")
             count_bytes -= copied
@@ -310,7 +350,7 @@ class DirectoryDestination:
     def _sync_parents(self, paths: Iterator[PurePosixPath] | tuple[PurePosixPath, ...]) -> None:
         for folder in {path.parent for path in paths}:
             with self._translated("sync", folder):
-                _sync_folder(self._path(folder))
+                sync_folder(self._path(folder))
 
     @contextmanager
     def _translated(self, action: str, path: PurePosixPath) -> Iterator[None]:
@@ -329,32 +369,3 @@ class DirectoryDestination:
             return self._no_base()
         kind = _ERRORS.get(error.errno or 0, PermanentDestinationError)
         return kind(f"{self._label}: cannot {action} {path}: {error.strerror}")
-
-
-def _entry(item: os.DirEntry[str]) -> Entry | None:
-    try:
-        status = item.stat(follow_symlinks=False)
-    except FileNotFoundError:  # removed since the listing began
-        return None
-    if stat.S_ISREG(status.st_mode):
-        kind = EntryKind.FILE
-    elif stat.S_ISDIR(status.st_mode):
-        kind = EntryKind.FOLDER
-    elif stat.S_ISLNK(status.st_mode):
-        kind = EntryKind.SYMLINK
-    else:
-        kind = EntryKind.OTHER
-    return Entry(item.name, kind, status.st_size, int(status.st_mtime))
-
-
-def _write_all(fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -103,6 +103,25 @@ class Download:
     offset: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Append:
+    """`data` for a file that grows in place: it is written at byte `offset` of `target`.
+
+    At 0 a missing file is created, with the mode of all files. Above 0 the file must be there, with `offset`
+    bytes at least: no append leaves a gap. Bytes that lie there already are written over. Other hard links to
+    the file see all of that.
+    """
+
+    target: PurePosixPath
+    offset: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """The byte of the file after the last one of `data`."""
+        return self.offset + len(self.data)
+
+
 class TransferObserver(Protocol):
     """Is told how a bulk transfer goes, on the thread that transfers."""
 
@@ -169,6 +188,39 @@ class Destination(Protocol):
 
         Written to `NAME.part`, synced and renamed as in `upload`. Raises `NotFoundError`, `NoSpaceError`,
         `MissingCapabilityError` without `server_copy`.
+        """
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Write to files in place, in the order given, each synced where `fsync` is offered, a new name too.
+
+        Neither atomic nor by way of a `.part`: after an error any of it may be there, in part. The same bytes at
+        the same places again, and perhaps more after them, put it right. Other bytes at the same place need a
+        new file (`write_bytes`): a session that was given up may still write what it was sent.
+
+        No byte of an item, nor the name of its file, comes before the bytes of the items ahead of it were
+        written and synced, if the server works through requests in their order, as OpenSSH does. One exception:
+        when an item fails, a later one that was on its way may be written all the same. No more is sent then,
+        and the failed item's file is too short in the end, unless it was long enough before or only the sync
+        failed. So a reader compares sizes, or better digests, before a later item counts.
+
+        Files are found again by name in each call as far as this object knows: a file that somebody else
+        removed, or replaced by a shorter one, is reported, and one replaced by a longer one is not.
+        A symbolic link is never written through, be it the last part of the name.
+
+        Raises `NotFoundError` if a file or its folder is missing; `ProtocolError` if a file has fewer bytes than
+        `offset` before, and nothing of that item is written then, or fewer than `end` after; `NoSpaceError`;
+        another `PermanentDestinationError` if the name is taken by what is no file.
+        """
+
+    def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
+        """Make bytes `offset` to `end` of `source` those of `target`, another file, at the same place.
+
+        The destination copies them itself, in place and not atomically, and syncs `target` where `fsync` is
+        offered. The same call again puts right what an error left. `target` is never a symbolic link.
+
+        Raises `MissingCapabilityError` without `server_copy`; `NotFoundError` if either file is missing;
+        `ProtocolError` if `source` has fewer bytes than `end`, or `target` fewer than `offset` before or `end`
+        after; `NoSpaceError`; another `PermanentDestinationError` if `target` is no file.
         """
 
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:

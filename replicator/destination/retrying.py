@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from replicator.destination.interface import (
+        Append,
         Capabilities,
         Destination,
         Download,
@@ -134,6 +135,14 @@ class RetryingDestination:
     def free_bytes(self) -> int | None:
         """Space that this account may still use."""
         return self._retry(lambda inner: inner.free_bytes())
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Write to files in place."""
+        self._retry(lambda inner: inner.append(appends))
+
+    def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
+        """Copy a part of a file to the same place of another."""
+        self._retry(lambda inner: inner.copy_range(source, target, offset=offset, end=end))
 
     # --- bulk ----------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """A destination that is an SFTP account: the contract of `Destination` in requests of the protocol.
 
-Bulk transfers are in `sftp_upload` and `sftp_download`, whole folders in `sftp_folders`, the session in
-`sftp_connection`, the way there in `sftp_login`. Retrying is for others: an object whose connection broke stays
-broken.
+Bulk transfers are in `sftp_upload` and `sftp_download`, files that grow in `sftp_append` and `sftp_in_place`,
+links and renames in `sftp_names`, whole folders in `sftp_folders`, the session in `sftp_connection`, the way there
+in `sftp_login`. Retrying is for others: an object whose connection broke stays broken.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.interface import Capabilities, Entry, EntryKind
 from replicator.destination.paths import part_of
-from replicator.destination.sftp_account import SftpAccount
+from replicator.destination.sftp_account import FILE_MODE, SftpAccount
+from replicator.destination.sftp_append import Appender
 from replicator.destination.sftp_connection import SftpConnection
 from replicator.destination.sftp_download import Downloader, Fetch
-from replicator.destination.sftp_errors import is_missing, is_unexplained, succeeded
+from replicator.destination.sftp_errors import is_missing, succeeded
 from replicator.destination.sftp_folders import SftpFolders, kind_of
+from replicator.destination.sftp_in_place import InPlaceFiles
+from replicator.destination.sftp_names import SftpNames
 from replicator.destination.sftp_replies import (
     Attributes,
     Data,
     Handle,
-    Names,
     Reply,
     Status,
     StatusCode,
@@ -30,7 +32,6 @@ from replicator.destination.sftp_replies import (
 from replicator.destination.sftp_upload import Job, Uploader
 from replicator.errors import (
     DestinationError,
-    MissingCapabilityError,
     NotFoundError,
     PermanentDestinationError,
     ProtocolError,
@@ -41,11 +42,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.destination.interface import Download, Link, TransferObserver, Upload
+    from replicator.destination.interface import Append, Download, Link, TransferObserver, Upload
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_route import SftpSettings
 
-_FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
 
 
@@ -58,6 +58,9 @@ class SftpDestination:
         self._account = SftpAccount(connection, settings.label, settings.base)
         self._connection = connection
         self._folders = SftpFolders(connection, self._account, settings.label)
+        self._names = SftpNames(connection, self._account, settings.label)
+        self._in_place = InPlaceFiles(connection, self._account, settings.label)
+        self._appender = Appender(connection, self._account, self._in_place, limiter)
         self._label = settings.label
         self._limiter = limiter
 
@@ -126,13 +129,7 @@ class SftpDestination:
 
     def read_link(self, path: PurePosixPath) -> str:
         """Where the symbolic link points."""
-        reply = self._connection.call(protocol.read_link(self._account.path(path)))
-        if isinstance(reply, Names) and len(reply.items) == 1:
-            return reply.items[0][0].decode("utf-8", "surrogateescape")
-        # What OpenSSH says of EINVAL, which is readlink(2)'s answer to a name that is no link.
-        if isinstance(reply, Status) and reply.code == StatusCode.BAD_MESSAGE:
-            raise NotFoundError(f"{self._label}: {path} is no symbolic link")
-        raise self._account.refusal(reply, f"read the link {path}")
+        return self._names.read_link(path)
 
     def free_bytes(self) -> int | None:
         """Space that this account may still use."""
@@ -143,10 +140,11 @@ class SftpDestination:
 
     def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
         """Store a small file durably."""
+        self._appender.forget()
         self._account.need(protocol.POSIX_RENAME)
         part = self._account.path(part_of(path))
         self._connection.call(protocol.remove(part))
-        opened = self._connection.call(protocol.create_file(part, _FILE_MODE))
+        opened = self._connection.call(protocol.create_file(part, FILE_MODE))
         if not isinstance(opened, Handle):
             raise self._account.refusal(opened, f"create {path}")
         replies: list[Reply] = []
@@ -161,8 +159,7 @@ class SftpDestination:
         if protocol.FSYNC in self._connection.extensions:
             self._connection.post(protocol.sync(opened.value), replies.append)
         self._connection.post(protocol.close(opened.value), replies.append)
-        while self._connection.in_flight:
-            self._connection.receive()
+        self._connection.receive_all()
         self._account.check(replies, f"write {path}", remove=part)
         self._account.put_in_place(part, path)
         self._account.sync_folders([path.parent])
@@ -193,40 +190,12 @@ class SftpDestination:
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links."""
-        self._account.need(protocol.HARD_LINK, protocol.POSIX_RENAME)
-        requests = [
-            protocol.hard_link(self._account.path(item.source), self._account.path(item.target)) for item in links
-        ]
-        taken = []
-        for item, reply in zip(links, self._connection.call_all(requests), strict=True):
-            if is_unexplained(reply):  # the target exists, most likely
-                taken.append(item)
-            else:
-                self._account.check([reply], f"link {item.source} to {item.target}")
-        self._link_over(taken)
-        self._account.sync_folders(item.target.parent for item in links)
-
-    def _link_over(self, links: Sequence[Link]) -> None:
-        """Replace targets by links; many may be there already, when a connection broke in the middle of it."""
-        parts = [self._account.path(part_of(item.target)) for item in links]
-        self._connection.call_all(protocol.remove(part) for part in parts)
-        made = self._connection.call_all(
-            protocol.hard_link(self._account.path(item.source), part)
-            for item, part in zip(links, parts, strict=True)
-        )
-        for item, reply in zip(links, made, strict=True):
-            self._account.check([reply], f"link {item.source} to {item.target}")
-        placed = self._connection.call_all(
-            protocol.posix_rename(part, self._account.path(item.target))
-            for item, part in zip(links, parts, strict=True)
-        )
-        # rename(2) does nothing when both are names of one file.
-        self._connection.call_all(protocol.remove(part) for part in parts)
-        for item, reply in zip(links, placed, strict=True):
-            self._account.check([reply], f"replace {item.target}")
+        self._appender.forget()
+        self._names.link(links)
 
     def copy(self, links: Sequence[Link]) -> None:
         """Make real copies."""
+        self._appender.forget()
         self._account.need(protocol.COPY_DATA, protocol.POSIX_RENAME)
         self._uploader(None).run(
             [self._job(item.target, prefix=self._account.path(item.source)) for item in links]
@@ -234,51 +203,36 @@ class SftpDestination:
 
     def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file or folder another name."""
-        self._account.need(protocol.POSIX_RENAME)
-        old, new = self._account.path(source), self._account.path(target)
-        action = f"rename {source} to {target}"
-        there, taken = self._connection.call_all(
-            [protocol.path_status(old, follow=False), protocol.path_status(new, follow=False)]
-        )
-        if is_missing(there) and isinstance(taken, Attributes):
-            return
-        if not isinstance(there, Attributes):
-            raise self._account.refusal(there, action)
-        # rename(2) replaces an empty folder, which a caller takes for "nobody else was here".
-        if kind_of(there) is EntryKind.FOLDER and isinstance(taken, Attributes):
-            raise PermanentDestinationError(f"{self._label}: cannot {action}: {target} exists")
-        self._account.check([self._connection.call(protocol.posix_rename(old, new))], action)
-        self._account.sync_folders([source.parent, target.parent])
+        self._appender.forget()
+        self._names.rename(source, target)
 
     def point_link(self, link: PurePosixPath, target: str) -> None:
         """Make `link` a symbolic link with the text `target`."""
-        self._account.need(protocol.POSIX_RENAME)
-        part = self._account.path(part_of(link))
-        text = self._account.encoded(target)
-        _, made, found = self._connection.call_all(
-            [protocol.remove(part), protocol.symbolic_link(text, part), protocol.read_link(part)]
-        )
-        self._account.check([made], f"make the link {link}")
-        # A server that takes the arguments as the draft has them made a link of another name.
-        if not isinstance(found, Names) or [name for name, _ in found.items] != [text]:
-            raise MissingCapabilityError(
-                f"{self._label}: the server makes symbolic links in another way than OpenSSH"
-            )
-        self._account.put_in_place(part, link)
-        self._account.sync_folders([link.parent])
+        self._appender.forget()
+        self._names.point_link(link, target)
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it."""
+        self._appender.forget()
         self._folders.remove_tree(path)
 
     # --- moving files --------------------------------------------------------------------------------
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files."""
+        self._appender.forget()
         self._account.need(protocol.POSIX_RENAME)
         if any(item.prefix is not None for item in uploads):
             self._account.need(protocol.COPY_DATA)
         self._uploader(observer).run([self._upload_job(item) for item in uploads])
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Write to files in place."""
+        self._appender.append(appends)
+
+    def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
+        """Copy a part of a file to the same place of another."""
+        self._in_place.copy_range(source, target, offset=offset, end=end)
 
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
         """Fetch files."""

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from replicator.destination.sftp_connection import SftpConnection
 
+#: The account and its group may read what is stored, as a standby host needs; it is nobody else's business.
+FILE_MODE = 0o640
+#: So much is copied on the server at a time: no single request may outlast the timeout.
+LONGEST_COPY_BYTES = 32 << 20
+
 _LONGEST_PATH_BYTES = 16 * 1024
 
 

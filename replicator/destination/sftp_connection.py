@@ -161,6 +161,11 @@ class SftpConnection:
             self._bulk_bytes -= bulk_bytes
             handler(reply)
 
+    def receive_all(self) -> None:
+        """Wait until every request is answered."""
+        while self._handlers:
+            self.receive()
+
     def receive_what_is_there(self) -> None:
         """Hand over the answers that have arrived, if any; wait for none."""
         while self._channel.recv_ready():

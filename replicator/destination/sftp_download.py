@@ -93,8 +93,7 @@ class Downloader:
             if self._error is None:
                 self._request(file)
         begun.extend(opened)
-        while self._connection.in_flight:
-            self._connection.receive()
+        self._connection.receive_all()
         handles = [file.handle for file in begun if file.handle is not None]
         self._connection.call_all(protocol.close(handle) for handle in handles)
 

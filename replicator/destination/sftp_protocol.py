@@ -95,6 +95,11 @@ def create_file(path: bytes, mode: int) -> Request:
     return Request(RequestType.OPEN, _string(path) + _U32.pack(flags) + _mode(mode))
 
 
+def open_writing(path: bytes) -> Request:
+    """Open a file that exists to write to it, its contents kept; links are followed."""
+    return Request(RequestType.OPEN, _string(path) + _U32.pack(OpenFlag.WRITE) + _U32.pack(0))
+
+
 def close(handle: bytes) -> Request:
     """Close a file or folder."""
     return Request(RequestType.CLOSE, _string(handle))

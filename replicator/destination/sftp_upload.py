@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.local_files import SourceFile
+from replicator.destination.sftp_account import FILE_MODE, LONGEST_COPY_BYTES
 from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
 from replicator.destination.sftp_folder_sync import FolderSync
 from replicator.destination.sftp_replies import Attributes, ExtendedReply, Handle, Reply, parse_file_system
@@ -36,11 +37,8 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_connection import SftpConnection
     from replicator.destination.sftp_protocol import Request
 
-# The account and its group may read what is stored, as a standby host needs; a database is nobody else's business.
-_FILE_MODE = 0o640
 _CREATED_AHEAD = 32
-# So much is copied on the server, or left unsynced, at a time: no single request may outlast the timeout.
-_COPY_BYTES = 32 << 20
+# So much is left unsynced at a time: no single request may outlast the timeout.
 _SYNC_EVERY_BYTES = 256 << 20
 
 
@@ -142,8 +140,7 @@ class Uploader:
                 self._connection.receive()
             file.failed = True
             self._end_sending(file)
-        while self._connection.in_flight:
-            self._connection.receive()
+        self._connection.receive_all()
         self._folders.close()
 
     # --- a file's requests ---------------------------------------------------------------------------
@@ -192,7 +189,7 @@ class Uploader:
 
     def _create(self, job: Job) -> _File:
         file = _File(job, prefix_bytes=job.prefix_bytes, size_bytes=job.size_bytes)
-        request = protocol.create_file(job.part, _FILE_MODE)
+        request = protocol.create_file(job.part, FILE_MODE)
 
         def opened(reply: Reply) -> None:
             if isinstance(reply, Handle):
@@ -250,8 +247,8 @@ class Uploader:
     def _copy_prefix(self, file: _File, handle: bytes) -> None:
         if file.prefix_handle is None:
             return
-        for offset in range(0, file.prefix_bytes, _COPY_BYTES):
-            step = min(_COPY_BYTES, file.prefix_bytes - offset)
+        for offset in range(0, file.prefix_bytes, LONGEST_COPY_BYTES):
+            step = min(LONGEST_COPY_BYTES, file.prefix_bytes - offset)
             # One at a time: the guard measures the time between answers.
             while file.unanswered:
                 self._connection.receive()

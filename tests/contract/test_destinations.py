@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.destination.interface import Download, Entry, EntryKind, Link, Prefix, Upload
+from replicator.destination.interface import Append, Download, Entry, EntryKind, Link, Prefix, Upload
 from replicator.errors import (
     DestinationError,
     InterruptedTransferError,
     NotFoundError,
+    PermanentDestinationError,
     ProtocolError,
     SourceChangedError,
     SourceError,
@@ -210,6 +211,10 @@ def test_nothing_outside_of_the_base_is_touched(place: Destination, local: Path,
         place.remove_tree(at(path))
     with pytest.raises(ProtocolError):
         place.upload([Upload(source(local, b""), at(path), 0)], RecordingObserver())
+    with pytest.raises(ProtocolError):
+        place.append([Append(at("good"), 0, b"1"), Append(at(path), 0, b"2")])
+    with pytest.raises(ProtocolError):
+        place.copy_range(at("good"), at(path), offset=0, end=1)
     assert works(place)
 
 
@@ -467,6 +472,243 @@ def test_an_upload_needs_its_prefix(place: Destination, local: Path, earlier: by
     assert works(place)
 
 
+# --- files that grow ---------------------------------------------------------------------------------
+
+
+def append(place: Destination, *items: tuple[str, int, bytes]) -> None:
+    place.append([Append(at(path), offset, data) for path, offset, data in items])
+
+
+def test_an_append_creates_files_and_makes_them_grow(place: Destination) -> None:
+    place.make_folder(at("deep/folder"))
+    append(place, ("deep/folder/a", 0, b"one"), ("b", 0, b""))
+    append(place, ("deep/folder/a", 3, b"two"), ("b", 0, b"1"), ("b", 1, b"2"), ("deep/folder/a", 6, b""))
+    assert read(place, "deep/folder/a") == b"onetwo"
+    assert read(place, "b") == b"12"
+    assert names(place) == {"deep", "b"}
+    assert names(place, "deep/folder") == {"a"}
+
+
+def test_an_append_of_nothing(place: Destination) -> None:
+    append(place)
+    assert names(place) == set()
+
+
+def test_an_append_goes_on_with_a_file_that_was_there(place: Destination) -> None:
+    place.write_bytes(at("file"), b"0123")
+    append(place, ("file", 4, b"45"))
+    assert read(place, "file") == b"012345"
+
+
+def test_the_same_append_again_changes_nothing(place: Destination) -> None:
+    append(place, ("file", 0, b"0123"))
+    items = [("file", 4, b"4567"), ("file", 8, b"89"), ("log", 0, b"line")]
+    for so_many in (1, 2, 3, 3):
+        append(place, *items[:so_many])
+    append(place, ("file", 0, b"01"))
+    append(place, ("file", 4, b"456789ab"))
+    assert read(place, "file") == b"0123456789ab"
+    assert read(place, "log") == b"line"
+
+
+def test_an_append_of_many_writes(place: Destination) -> None:
+    data = random_bytes(3_000_001)
+    append(place, ("file", 0, data[:7]))
+    append(place, ("file", 7, data[7:]), ("log", 0, b"line"))
+    assert read(place, "file") == data
+    assert read(place, "log") == b"line"
+
+
+def test_an_append_to_many_files(place: Destination) -> None:
+    for offset in range(3):
+        append(place, *((f"{number}", offset, b"%d" % offset) for number in range(150)))
+    assert all(read(place, f"{number}") == b"012" for number in range(150))
+
+
+def test_an_append_needs_its_file_and_folder(place: Destination) -> None:
+    with pytest.raises(NotFoundError):
+        append(place, ("first", 0, b"1"), ("missing", 1, b"2"), ("later", 0, b"3"))
+    with pytest.raises(NotFoundError):
+        append(place, ("first", 1, b"2"), ("missing/file", 0, b"3"), ("later", 0, b"4"))
+    assert names(place) == {"first"}
+    assert read(place, "first") == b"12"
+    assert works(place)
+
+
+def test_an_append_leaves_no_gap(place: Destination) -> None:
+    append(place, ("file", 0, b"0123"))
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match=r"file has 4 bytes, expected 5"):
+            append(place, ("file", 5, b"5"), ("later", 0, b""))
+    assert read(place, "file") == b"0123"
+    assert names(place) == {"file"}
+    assert works(place)
+
+
+@pytest.mark.parametrize("offset", [0, 4])
+@pytest.mark.parametrize("there", [True, False])
+def test_an_append_does_not_follow_a_link(place: Destination, offset: int, *, there: bool) -> None:
+    if there:
+        place.write_bytes(at("elsewhere"), b"kept")
+    place.point_link(at("link"), "elsewhere")
+    with pytest.raises(DestinationError):
+        append(place, ("link", offset, b"new"), ("later", 0, b""))
+    assert place.read_link(at("link")) == "elsewhere"
+    assert names(place) == ({"elsewhere", "link"} if there else {"link"})
+    assert not there or read(place, "elsewhere") == b"kept"
+    assert works(place)
+
+
+def test_an_append_follows_a_link_to_its_folder(place: Destination) -> None:
+    place.make_folder(at("folder"))
+    place.point_link(at("current"), "folder")
+    append(place, ("current/file", 0, b"1"))
+    assert read(place, "folder/file") == b"1"
+
+
+def test_an_append_to_a_folder(place: Destination) -> None:
+    place.make_folder(at("folder"))
+    with pytest.raises(PermanentDestinationError):
+        append(place, ("folder", 0, b"data"))
+    assert place.list_folder(at("folder")) == []
+    assert works(place)
+
+
+def replace_by_write(place: Destination) -> None:
+    place.write_bytes(at("folder/file"), b"new!")
+
+
+def replace_by_rename(place: Destination) -> None:
+    place.write_bytes(at("other"), b"new!")
+    place.rename(at("other"), at("folder/file"))
+
+
+def replace_by_link(place: Destination) -> None:
+    place.write_bytes(at("other"), b"new!")
+    place.link([Link(at("other"), at("folder/file"))])
+
+
+def replace_by_copy(place: Destination) -> None:
+    place.write_bytes(at("other"), b"new!")
+    place.copy([Link(at("other"), at("folder/file"))])
+
+
+def replace_with_its_folder(place: Destination) -> None:
+    place.rename(at("folder"), at("before"))
+    place.make_folder(at("folder"))
+    append(place, ("folder/file", 0, b"new!"))
+
+
+def replace_by_another_folder(place: Destination) -> None:
+    place.remove_tree(at("folder"))
+    place.make_folder(at("other"))
+    append(place, ("other/file", 0, b"new!"))
+    place.point_link(at("folder"), "other")
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        replace_by_write,
+        replace_by_rename,
+        replace_by_link,
+        replace_by_copy,
+        replace_with_its_folder,
+        replace_by_another_folder,
+    ],
+)
+def test_an_append_goes_into_the_file_that_has_the_name_now(
+    place: Destination, replace: Callable[[Destination], None]
+) -> None:
+    place.make_folder(at("folder"))
+    append(place, ("folder/file", 0, b"old!"))
+    place.link([Link(at("folder/file"), at("old"))])
+    append(place, ("folder/file", 4, b"old"))
+    replace(place)
+    append(place, ("folder/file", 4, b"+"))
+    assert read(place, "folder/file") == b"new!+"
+    assert read(place, "old") == b"old!old"
+
+
+def test_an_append_goes_into_the_file_that_was_uploaded_last(place: Destination, local: Path) -> None:
+    append(place, ("file", 0, b"old!"))
+    place.upload([Upload(source(local, b"new!"), at("file"), 4)], RecordingObserver())
+    append(place, ("file", 4, b"+"))
+    assert read(place, "file") == b"new!+"
+
+
+def test_an_append_to_a_file_that_was_removed_or_became_a_link(place: Destination) -> None:
+    append(place, ("file", 0, b"data"), ("other", 0, b"data"))
+    place.remove_tree(at("file"))
+    place.point_link(at("other"), "elsewhere")
+    with pytest.raises(NotFoundError):
+        append(place, ("file", 4, b"+"))
+    with pytest.raises(DestinationError):
+        append(place, ("other", 4, b"+"))
+    append(place, ("file", 0, b"anew"))
+    assert read(place, "file") == b"anew"
+
+
+@pytest.mark.parametrize(("offset", "end"), [(0, 600_000), (1, 599_999), (300_000, 300_000), (0, 0)])
+def test_a_range_is_copied_to_the_same_place(place: Destination, offset: int, end: int) -> None:
+    data = random_bytes(600_000)
+    place.write_bytes(at("source"), data)
+    place.write_bytes(at("target"), bytes(600_001))
+    for _ in range(2):
+        place.copy_range(at("source"), at("target"), offset=offset, end=end)
+    assert read(place, "source") == data
+    assert read(place, "target") == bytes(offset) + data[offset:end] + bytes(600_001 - end)
+    assert names(place) == {"source", "target"}
+
+
+def test_a_copied_range_and_appends_make_one_file(place: Destination) -> None:
+    append(place, ("source", 0, b"01234"), ("target", 0, b""))
+    place.copy_range(at("source"), at("target"), offset=0, end=3)
+    append(place, ("target", 3, b"345"), ("source", 5, b"5678"))
+    place.copy_range(at("source"), at("target"), offset=6, end=8)
+    append(place, ("target", 8, b"8"))
+    assert read(place, "target") == read(place, "source") == b"012345678"
+
+
+def test_a_copied_range_needs_both_files(place: Destination) -> None:
+    place.write_bytes(at("file"), b"0123")
+    place.make_folder(at("folder"))
+    for given in (("missing", "file"), ("file", "missing"), ("file", "missing/file")):
+        with pytest.raises(NotFoundError):
+            place.copy_range(at(given[0]), at(given[1]), offset=0, end=2)
+    for given in (("folder", "file"), ("file", "folder")):
+        with pytest.raises(DestinationError):
+            place.copy_range(at(given[0]), at(given[1]), offset=0, end=2)
+    assert read(place, "file") == b"0123"
+    assert names(place) == {"file", "folder"}
+    assert works(place)
+
+
+def test_a_copied_range_needs_files_that_are_long_enough(place: Destination) -> None:
+    place.write_bytes(at("long"), b"0123456789")
+    place.write_bytes(at("short"), b"abc")
+    with pytest.raises(ProtocolError, match="short has 3 bytes, expected 4"):
+        place.copy_range(at("short"), at("long"), offset=0, end=4)
+    with pytest.raises(ProtocolError, match="short has 3 bytes, expected 4"):
+        place.copy_range(at("long"), at("short"), offset=4, end=6)
+    assert read(place, "long") == b"0123456789"
+    assert read(place, "short") == b"abc"
+    assert works(place)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_range_is_not_copied_through_a_link(place: Destination, *, there: bool) -> None:
+    place.write_bytes(at("source"), b"0123")
+    if there:
+        place.write_bytes(at("elsewhere"), b"kept")
+    place.point_link(at("link"), "elsewhere")
+    with pytest.raises(DestinationError):
+        place.copy_range(at("source"), at("link"), offset=0, end=4)
+    assert place.read_link(at("link")) == "elsewhere"
+    assert not there or read(place, "elsewhere") == b"kept"
+    assert works(place)
+
+
 # --- downloads ---------------------------------------------------------------------------------------
 
 
@@ -574,3 +816,5 @@ def test_closing_twice_is_fine_and_nothing_works_afterwards(place: Destination, 
     place.close()
     with pytest.raises(DestinationError):
         place.upload([Upload(source(local, b"data"), at("other"), 4)], RecordingObserver())
+    with pytest.raises(DestinationError):
+        place.append([Append(at("file"), 4, b"more")])

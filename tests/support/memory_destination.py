@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.destination.interface import Download, Link, TransferObserver, Upload
+    from replicator.destination.interface import Append, Download, Link, TransferObserver, Upload
 
 _ROOT = PurePosixPath("/")
 _MOST_LINKS = 40
@@ -177,6 +177,22 @@ class MemoryDestination:
             observer.bytes_moved(len(rest))
             observer.file_done(item.target, source.sha256())
 
+    def append(self, appends: Sequence[Append]) -> None:
+        """Write to files in place."""
+        for item in appends:
+            self._step("append", item.target)
+            if item.offset == 0 and self._name(item.target) not in self._nodes:
+                self._put(item.target, _File(b""))
+            self._overwrite(item.target, item.offset, item.data)
+
+    def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
+        """Copy a part of a file to the same place of another."""
+        self._step("copy_range", target)
+        data = self._file(source).data
+        if len(data) < end:
+            raise ProtocolError(f"memory: {source} has {len(data)} bytes, expected {end}")
+        self._overwrite(target, offset, data[offset:end])
+
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
         """Fetch files."""
         for item in downloads:
@@ -217,6 +233,16 @@ class MemoryDestination:
         if isinstance(self._nodes.get(name), _Folder):
             raise PermanentDestinationError(f"memory: {path} is a folder")
         self._nodes[name] = node
+
+    def _overwrite(self, path: PurePosixPath, offset: int, data: bytes) -> None:
+        node = self._nodes.get(self._name(path))
+        if node is None:
+            raise NotFoundError(f"memory: no file {path}")
+        if not isinstance(node, _File):
+            raise PermanentDestinationError(f"memory: {path} is no file")
+        if len(node.data) < offset:
+            raise ProtocolError(f"memory: {path} has {len(node.data)} bytes, expected {offset}")
+        node.data = node.data[:offset] + data + node.data[offset + len(data) :]
 
     def _file(self, path: PurePosixPath) -> _File:
         node = self._nodes.get(self._resolve(path))
