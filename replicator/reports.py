@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from replicator.checkpoint.capture import Captured
     from replicator.replica.generations import Generation
@@ -52,6 +54,7 @@ def generations_document(generations: Sequence[Generation]) -> list[dict[str, An
             "complete": generation.complete,
             "problem": generation.problem,
             "captured_at": generation.captured_at.isoformat() if generation.captured_at else None,
+            "shipped_until": generation.shipped_until.isoformat() if generation.shipped_until else None,
             "files": generation.file_count,
             "size_bytes": generation.size_bytes,
             "writer": str(generation.writer) if generation.writer else None,
@@ -62,13 +65,14 @@ def generations_document(generations: Sequence[Generation]) -> list[dict[str, An
 
 def generations_text(generations: Sequence[Generation]) -> str:
     """One line for each generation, oldest first."""
-    rows = [("GENERATION", "CAPTURED", "FILES", "SIZE", "")]
+    rows = [("GENERATION", "CAPTURED", "SHIPPED UNTIL", "FILES", "SIZE", "")]
     for generation in generations:
-        captured = generation.captured_at.strftime("%Y-%m-%d %H:%M:%S UTC") if generation.captured_at else "?"
+        captured = _to_the_second(generation.captured_at) if generation.captured_at else "?"
+        shipped = _to_the_second(generation.shipped_until) if generation.shipped_until else "-"
         files = "?" if generation.file_count is None else str(generation.file_count)
         size = "?" if generation.size_bytes is None else format_size(generation.size_bytes)
         remark = generation.problem or " ".join(generation.links)
-        rows.append((str(generation.id), captured, files, size, remark))
+        rows.append((str(generation.id), captured, shipped, files, size, remark))
     return align(rows)
 
 
@@ -167,3 +171,7 @@ def check_line(result: CheckResult) -> str:
     """One precondition: its state, what it is about, and what to do."""
     line = f"{result.status.value:<6}  {result.subject}: {result.what}: {result.detail}"
     return f"{line}\n        {result.hint}" if result.hint else line
+
+
+def _to_the_second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -53,6 +53,17 @@ class ShippedLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Journal:
+    """The lines that can be believed, and the `problem` with the next one; empty if all of them can.
+
+    A last line without an end is no problem, but an append under way.
+    """
+
+    lines: tuple[ShippedLine, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaState:
     """What a generation was at the instant `at` of its source: every file, with the size that it had then."""
 
@@ -103,18 +114,17 @@ def believable(
     return tuple(lines[:count])
 
 
-def first_problem(data: bytes, catalog: Catalog, sizes: Mapping[str, int | None]) -> str:
-    """Say why a journal counts only up to some line; empty if all of it does.
-
-    A last line without an end is no problem, but an append under way.
-    """
+def judge_journal(data: bytes, catalog: Catalog, sizes: Mapping[str, int | None]) -> Journal:
+    """Read a journal as far as it can be believed, and say why no further; `sizes` as in `believable`."""
     lines = decode_lines(data)
-    trusted = len(believable(lines, catalog, sizes))
-    if trusted < len(lines):
-        return f"{_Logs(catalog, sizes).contradiction(lines[trusted])} (line {trusted + 1})"
-    if len(lines) < data.count(b"\n"):
-        return f"is damaged: line {len(lines) + 1} makes no sense"
-    return ""
+    trusted = believable(lines, catalog, sizes)
+    problem = ""
+    if len(trusted) < len(lines):
+        contradiction = _Logs(catalog, sizes).contradiction(lines[len(trusted)])
+        problem = f"{contradiction} (line {len(trusted) + 1})"
+    elif len(lines) < data.count(b"\n"):
+        problem = f"is damaged: line {len(lines) + 1} makes no sense"
+    return Journal(trusted, problem)
 
 
 def newest_state(catalog: Catalog, lines: Sequence[ShippedLine]) -> ReplicaState:
@@ -150,7 +160,7 @@ class _Logs:
     def __init__(self, catalog: Catalog, sizes: Mapping[str, int | None]) -> None:
         self._sizes = sizes
         self._sealed = {file.name: file for file in catalog.files if file.kind is FileKind.WAL}
-        self._newest = max((wal_number(name) or 0 for name in self._sealed), default=-1)
+        self._newest = catalog.newest_log_number
 
     def contradiction(self, line: ShippedLine) -> str:
         """Say what contradicts the line; empty if nothing does."""

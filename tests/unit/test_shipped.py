@@ -17,7 +17,7 @@ from replicator.replica.shipped import (
     believable,
     decode_lines,
     encode_line,
-    first_problem,
+    judge_journal,
     newest_state,
     state_at,
 )
@@ -165,7 +165,7 @@ def test_a_malformed_line_ends_it(part: bytes, other: bytes) -> None:
     hostile = VALID.replace(part, other)
     assert decode_lines(VALID + VALID) == (line("000012.log", 300),) * 2
     assert decode_lines(VALID + hostile + VALID) == (line("000012.log", 300),)
-    assert first_problem(VALID + hostile + VALID, CATALOG, SIZES) == "is damaged: line 2 makes no sense"
+    assert judge_journal(VALID + hostile + VALID, CATALOG, SIZES).problem == "is damaged: line 2 makes no sense"
 
 
 def test_digests_are_64_hex_digits() -> None:
@@ -185,7 +185,7 @@ def test_digests_are_64_hex_digits() -> None:
 )
 def test_lines_that_contradict_those_before_them_end_it(second: ShippedLine) -> None:
     assert decode_lines(encode([GROWN[0], second, *GROWN[2:]])) == GROWN[:1]
-    assert "line 2 makes no sense" in first_problem(encode([GROWN[0], second]), CATALOG, SIZES)
+    assert "line 2 makes no sense" in judge_journal(encode([GROWN[0], second]), CATALOG, SIZES).problem
 
 
 # --- belief ------------------------------------------------------------------------------------------
@@ -193,13 +193,13 @@ def test_lines_that_contradict_those_before_them_end_it(second: ShippedLine) -> 
 
 def test_what_nothing_contradicts_is_believed() -> None:
     assert believable(GROWN, CATALOG, SIZES) == GROWN
-    assert first_problem(encode(GROWN), CATALOG, SIZES) == ""
-    assert first_problem(b"", CATALOG, SIZES) == ""
+    assert judge_journal(encode(GROWN), CATALOG, SIZES).problem == ""
+    assert judge_journal(b"", CATALOG, SIZES).problem == ""
 
 
 @pytest.mark.parametrize("cut", [1, 50, 100])
 def test_a_cut_last_line_is_no_problem(cut: int) -> None:
-    assert first_problem(encode(GROWN)[:-cut], CATALOG, SIZES) == ""
+    assert judge_journal(encode(GROWN)[:-cut], CATALOG, SIZES).problem == ""
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_lines_that_the_folder_contradicts_end_it(
 ) -> None:
     sizes = SIZES | changes
     assert believable([GROWN[0], hostile, *GROWN[2:]], CATALOG, sizes) == GROWN[:1]
-    assert first_problem(encode([GROWN[0], hostile]), CATALOG, sizes) == problem
+    assert judge_journal(encode([GROWN[0], hostile]), CATALOG, sizes).problem == problem
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_lines_that_the_catalog_contradicts_end_it(hostile: ShippedLine, problem
     sizes = SIZES | {"000009.log": 10}
     first = line("000008.log", 400, sha256="08" * 32)
     assert believable([first, hostile], CATALOG, sizes) == (first,)
-    assert first_problem(encode([first, hostile]), CATALOG, sizes) == f"{problem} (line 2)"
+    assert judge_journal(encode([first, hostile]), CATALOG, sizes).problem == f"{problem} (line 2)"
 
 
 def test_the_state_of_the_checkpoint_may_be_told_again() -> None:
