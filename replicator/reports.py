@@ -6,6 +6,7 @@ import json
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from replicator.moments import format_moment
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -109,9 +110,10 @@ def restore_plan_document(plan: RestorePlan) -> dict[str, Any]:
     return {
         "generation": str(plan.generation),
         "captured_at": plan.catalog.captured_at.isoformat(),
+        "state_at": plan.state_at.isoformat(),
         "target": str(plan.target),
-        "files": len(plan.catalog.files),
-        "size_bytes": plan.catalog.size_bytes,
+        "files": len(plan.state.files),
+        "size_bytes": plan.state.size_bytes,
         "fetch_files": len(plan.fetch),
         "fetch_bytes": plan.fetch_bytes,
         "remove": list(plan.remove),
@@ -121,11 +123,10 @@ def restore_plan_document(plan: RestorePlan) -> dict[str, Any]:
 
 def restore_plan_text(plan: RestorePlan) -> str:
     """Say what a restore would do."""
-    captured = f"{plan.catalog.captured_at:%Y-%m-%d %H:%M:%S UTC}"
-    size = format_size(plan.catalog.size_bytes)
+    size = format_size(plan.state.size_bytes)
     lines = [
-        f"would restore generation {plan.generation}, captured {captured}, to {plan.target}",
-        f"  {len(plan.catalog.files)} files, {size}; {len(plan.fetch)} to fetch, {format_size(plan.fetch_bytes)}",
+        f"would restore generation {plan.generation} as of {format_moment(plan.state_at)} to {plan.target}",
+        f"  {len(plan.state.files)} files, {size}; {len(plan.fetch)} to fetch, {format_size(plan.fetch_bytes)}",
     ]
     if plan.remove:
         lines.append(f"  {len(plan.remove)} files in the target would be removed")
@@ -136,6 +137,7 @@ def restored_document(restored: Restored) -> dict[str, Any]:
     """What a restore did."""
     return {
         "generation": str(restored.generation),
+        "state_at": restored.state_at.isoformat(),
         "target": str(restored.target),
         "files": restored.files,
         "size_bytes": restored.size_bytes,
@@ -148,7 +150,7 @@ def restored_text(restored: Restored) -> str:
     """Say what a restore did."""
     size, took = format_size(restored.size_bytes), format_duration(restored.duration_seconds)
     return (
-        f"restored generation {restored.generation} to {restored.target}:"
+        f"restored generation {restored.generation} as of {format_moment(restored.state_at)} to {restored.target}:"
         f" {restored.files} files, {size}, every SHA-256 checked; took {took}"
     )
 

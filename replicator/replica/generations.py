@@ -158,7 +158,7 @@ def list_generations(destination: Destination, layout: ReplicaLayout) -> list[Ge
     links = linked_generations(destination, layout)
     ids = generation_ids(destination, layout.generations)
     if not ids:
-        raise _no_replica(destination, layout)
+        raise no_replica(destination, layout)
     return [
         _describe(
             destination,
@@ -178,7 +178,7 @@ def choose_generation(destination: Destination, layout: ReplicaLayout, wanted: s
     """
     ids = generation_ids(destination, layout.generations)
     if not ids:
-        raise _no_replica(destination, layout)
+        raise no_replica(destination, layout)
     if wanted not in {None, CURRENT, PREVIOUS}:
         generation = parse_id(wanted or "")
         if generation not in ids or generation is None:
@@ -231,7 +231,8 @@ def _describe(
     )
 
 
-def _no_replica(destination: Destination, layout: ReplicaLayout) -> NotFoundError:
+def no_replica(destination: Destination, layout: ReplicaLayout) -> NotFoundError:
+    """Return the error that says that nothing was published yet."""
     return NotFoundError(
         f"{destination.label}: there is no replica in {layout.folder}",
         hint="the source is the folder that holds checkpoint_current; has a publish finished yet?",
