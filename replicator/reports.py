@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from replicator.moments import format_moment
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from replicator.checkpoint.capture import Captured
     from replicator.replica.generations import Generation
@@ -52,6 +55,7 @@ def generations_document(generations: Sequence[Generation]) -> list[dict[str, An
             "complete": generation.complete,
             "problem": generation.problem,
             "captured_at": generation.captured_at.isoformat() if generation.captured_at else None,
+            "shipped_until": generation.shipped_until.isoformat() if generation.shipped_until else None,
             "files": generation.file_count,
             "size_bytes": generation.size_bytes,
             "writer": str(generation.writer) if generation.writer else None,
@@ -62,13 +66,14 @@ def generations_document(generations: Sequence[Generation]) -> list[dict[str, An
 
 def generations_text(generations: Sequence[Generation]) -> str:
     """One line for each generation, oldest first."""
-    rows = [("GENERATION", "CAPTURED", "FILES", "SIZE", "")]
+    rows = [("GENERATION", "CAPTURED", "SHIPPED UNTIL", "FILES", "SIZE", "")]
     for generation in generations:
-        captured = generation.captured_at.strftime("%Y-%m-%d %H:%M:%S UTC") if generation.captured_at else "?"
+        captured = _to_the_second(generation.captured_at) if generation.captured_at else "?"
+        shipped = _to_the_second(generation.shipped_until) if generation.shipped_until else "-"
         files = "?" if generation.file_count is None else str(generation.file_count)
         size = "?" if generation.size_bytes is None else format_size(generation.size_bytes)
         remark = generation.problem or " ".join(generation.links)
-        rows.append((str(generation.id), captured, files, size, remark))
+        rows.append((str(generation.id), captured, shipped, files, size, remark))
     return align(rows)
 
 
@@ -105,9 +110,10 @@ def restore_plan_document(plan: RestorePlan) -> dict[str, Any]:
     return {
         "generation": str(plan.generation),
         "captured_at": plan.catalog.captured_at.isoformat(),
+        "state_at": plan.state_at.isoformat(),
         "target": str(plan.target),
-        "files": len(plan.catalog.files),
-        "size_bytes": plan.catalog.size_bytes,
+        "files": len(plan.state.files),
+        "size_bytes": plan.state.size_bytes,
         "fetch_files": len(plan.fetch),
         "fetch_bytes": plan.fetch_bytes,
         "remove": list(plan.remove),
@@ -117,11 +123,10 @@ def restore_plan_document(plan: RestorePlan) -> dict[str, Any]:
 
 def restore_plan_text(plan: RestorePlan) -> str:
     """Say what a restore would do."""
-    captured = f"{plan.catalog.captured_at:%Y-%m-%d %H:%M:%S UTC}"
-    size = format_size(plan.catalog.size_bytes)
+    size = format_size(plan.state.size_bytes)
     lines = [
-        f"would restore generation {plan.generation}, captured {captured}, to {plan.target}",
-        f"  {len(plan.catalog.files)} files, {size}; {len(plan.fetch)} to fetch, {format_size(plan.fetch_bytes)}",
+        f"would restore generation {plan.generation} as of {format_moment(plan.state_at)} to {plan.target}",
+        f"  {len(plan.state.files)} files, {size}; {len(plan.fetch)} to fetch, {format_size(plan.fetch_bytes)}",
     ]
     if plan.remove:
         lines.append(f"  {len(plan.remove)} files in the target would be removed")
@@ -132,6 +137,7 @@ def restored_document(restored: Restored) -> dict[str, Any]:
     """What a restore did."""
     return {
         "generation": str(restored.generation),
+        "state_at": restored.state_at.isoformat(),
         "target": str(restored.target),
         "files": restored.files,
         "size_bytes": restored.size_bytes,
@@ -144,7 +150,7 @@ def restored_text(restored: Restored) -> str:
     """Say what a restore did."""
     size, took = format_size(restored.size_bytes), format_duration(restored.duration_seconds)
     return (
-        f"restored generation {restored.generation} to {restored.target}:"
+        f"restored generation {restored.generation} as of {format_moment(restored.state_at)} to {restored.target}:"
         f" {restored.files} files, {size}, every SHA-256 checked; took {took}"
     )
 
@@ -167,3 +173,7 @@ def check_line(result: CheckResult) -> str:
     """One precondition: its state, what it is about, and what to do."""
     line = f"{result.status.value:<6}  {result.subject}: {result.what}: {result.detail}"
     return f"{line}\n        {result.hint}" if result.hint else line
+
+
+def _to_the_second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

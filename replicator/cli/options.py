@@ -32,3 +32,11 @@ GenerationOption = Annotated[
     str | None,
     typer.Option("--generation", "-g", help="An id, 'current' or 'prev'; default: the current one.", metavar="ID"),
 ]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        help="The last state at or before then: 2026-11-24T22:01:02Z, or '10 minutes ago'.",
+        metavar="TIME",
+    ),
+]

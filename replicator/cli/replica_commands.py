@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from replicator import reports
 from replicator.bootstrap import connect
 from replicator.cli.app import ExitCode, app, load, print_result, say
 from replicator.cli.options import (
+    AtOption,
     GenerationOption,
     IdentityOption,
     JsonOption,
@@ -21,6 +23,7 @@ from replicator.cli.options import (
 )
 from replicator.errors import NotFoundError
 from replicator.locator import LocatedSource, NamedSource, hide_password, parse_source
+from replicator.moments import parse_moment
 from replicator.progress import ProgressDisplay
 from replicator.replica.generations import choose_generation, generation_ids, list_generations
 from replicator.replica.layout import ReplicaLayout
@@ -102,6 +105,7 @@ def restore_command(  # noqa: PLR0913 - options of a command
     target: Annotated[Path, typer.Argument(help="The folder that becomes the database.", metavar="TARGET")],
     *,
     generation: GenerationOption = None,
+    at: AtOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the database that is in TARGET.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     config: OptionalConfigOption = None,
@@ -111,15 +115,21 @@ def restore_command(  # noqa: PLR0913 - options of a command
 ) -> None:
     r"""Restore a generation to TARGET, ready to be opened.
 
-    Every byte is checked against the catalog's SHA-256; CURRENT is written last. A restore that broke off goes on
-    where it was when the same command is given again.
+    Its newest state is restored, with all that was shipped to it; with --at an earlier one, of any generation.
+    Every byte is checked against a SHA-256; CURRENT is written last. A restore that broke off goes on where it was
+    when the same command is given again.
 
     \b
     replicator restore sftp://replica@standby.example.org/srv/replica/conduwuit /var/lib/conduwuit
+    replicator restore /srv/replica/conduwuit /tmp/before --at "10 minutes ago"
+    replicator restore /srv/replica/conduwuit /tmp/before --at 2026-11-24T22:01:02Z
     """
+    if at is not None and generation is not None:
+        raise typer.BadParameter("--at and --generation exclude each other")
+    moment = None if at is None else _parse_at(at)
     destination, layout = _open_source(source, config, identity_file, known_hosts)
     with destination, ProgressDisplay() as display:
-        plan = plan_restore(destination, layout, target.absolute(), wanted=generation, force=force)
+        plan = plan_restore(destination, layout, target.absolute(), wanted=generation, at=moment, force=force)
         if plan.note:
             say(f"note: {plan.note}")
         if dry_run:
@@ -135,6 +145,13 @@ def restore_command(  # noqa: PLR0913 - options of a command
     print_result(
         reports.to_json(reports.restored_document(restored)) if as_json else reports.restored_text(restored)
     )
+
+
+def _parse_at(text: str) -> datetime:
+    try:
+        return parse_moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(f"--at {text!r} {error}") from error
 
 
 def _open_source(

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from replicator.errors import DamageError, ProtocolError
-from replicator.replica.layout import CATALOG_NAME, CHECKSUMS_NAME, GenerationId, parse_database_file
+from replicator.replica.growing_logs import growing_logs
+from replicator.replica.layout import (
+    CATALOG_NAME,
+    CHECKSUMS_NAME,
+    GenerationId,
+    parse_database_file,
+    wal_number,
+)
 from replicator.rocksdb.filenames import CURRENT_NAME, FileKind
 
 if TYPE_CHECKING:
@@ -69,6 +76,12 @@ class Catalog:
     def size_bytes(self) -> int:
         """Sum of all sizes."""
         return sum(file.size_bytes for file in self.files)
+
+    @property
+    def newest_log_number(self) -> int:
+        """The number of the newest write-ahead log; -1 without one."""
+        numbers = (wal_number(file.name) for file in self.files)
+        return max((number for number in numbers if number is not None), default=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +156,22 @@ def decode_draft(data: bytes) -> Catalog:
 
 
 def encode_checksums(catalog: Catalog) -> bytes:
-    """Write `SHA256SUMS`: `sha256sum -c SHA256SUMS` in the folder of the generation checks every file."""
-    return "".join(f"{file.sha256}  {file.name}\n" for file in catalog.files).encode("ascii")
+    """Write `SHA256SUMS`: `sha256sum -c SHA256SUMS` in the folder of the generation checks its files.
+
+    All but the write-ahead log, or two, that may grow by what is shipped afterwards: their first bytes are for
+    `verify` to check.
+    """
+    growing = growing_logs({file.name: file.size_bytes for file in catalog.files})
+    lines = (f"{file.sha256}  {file.name}\n" for file in catalog.files if file.name not in growing)
+    return "".join(lines).encode("ascii")
 
 
 def compare_with_listing(catalog: Catalog, sizes: Mapping[str, int | None]) -> list[Finding]:
     """Say where a folder's listing (name to size in bytes, None for what is no plain file) is not the catalog's.
 
-    A write-ahead log may be longer than its catalog says: it may have grown since, and is read up to that size.
-    Names that RocksDB does not read are no finding: opening a generation to look at it leaves a LOG behind.
+    What may have been shipped since is no finding: a write-ahead log that is longer than its catalog says, and
+    logs that are newer than all in the catalog. Nor are names that RocksDB does not read: opening a generation to
+    look at it leaves a LOG behind.
     """
     findings = []
     for file in catalog.files:
@@ -162,7 +182,11 @@ def compare_with_listing(catalog: Catalog, sizes: Mapping[str, int | None]) -> l
             findings.append(Finding(file.name, f"has {size_bytes} bytes, expected {file.size_bytes}"))
     expected = {file.name for file in catalog.files} | {CATALOG_NAME, CHECKSUMS_NAME}
     unexpected = sorted(name for name in sizes.keys() - expected if parse_database_file(name))
-    findings.extend(Finding(name, "is not in the catalog") for name in unexpected)
+    newest_log = catalog.newest_log_number
+    for name in unexpected:
+        number = wal_number(name)
+        if number is None or number <= newest_log:
+            findings.append(Finding(name, "is not in the catalog"))
     return findings
 
 

@@ -16,15 +16,22 @@ from replicator.replica.catalog import (
     decode_catalog,
 )
 from replicator.replica.layout import CATALOG_NAME, parse_id, parse_link_text
+from replicator.replica.shipped import (
+    SHIPPED_LIMIT_BYTES,
+    SHIPPED_NAME,
+    judge_journal,
+    newest_state,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Catalog, Writer
     from replicator.replica.layout import GenerationId, ReplicaLayout
+    from replicator.replica.shipped import Journal, ShippedLine
 
 CURRENT = "current"
 PREVIOUS = "prev"
@@ -37,12 +44,14 @@ class Generation:
     """One generation as a listing shows it; without a readable catalog the figures are None.
 
     `problem` says why it is not complete, empty if it is. `links` are the names of the links that point to it.
+    Files and size are those of its newest state; `shipped_until` is None too if it was never shipped to.
     """
 
     id: GenerationId
     links: tuple[str, ...]
     problem: str
     captured_at: datetime | None = None
+    shipped_until: datetime | None = None
     file_count: int | None = None
     size_bytes: int | None = None
     writer: Writer | None = None
@@ -51,6 +60,14 @@ class Generation:
     def complete(self) -> bool:
         """Whether every file of the catalog is there with its size."""
         return not self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the folder of a generation holds: its listing as in `folder_sizes`, and what was shipped to it."""
+
+    sizes: Mapping[str, int | None]
+    journal: Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +133,32 @@ def read_catalog(destination: Destination, layout: ReplicaLayout, generation: Ge
     return catalog
 
 
+def read_contents(destination: Destination, layout: ReplicaLayout, catalog: Catalog) -> Contents:
+    """Read the journal of the generation, and list its folder; it may be shipped to meanwhile.
+
+    Raises `ProtocolError` for a journal that is too large, `NotFoundError` if the folder is gone.
+    """
+    folder = layout.generation(catalog.generation)
+    # In this order: files only grow, and lines come after the bytes that they tell of.
+    try:
+        journal = destination.read_bytes(folder / SHIPPED_NAME, limit_bytes=SHIPPED_LIMIT_BYTES)
+    except NotFoundError:
+        journal = b""
+    sizes = folder_sizes(destination, folder)
+    return Contents(sizes, judge_journal(journal, catalog, sizes))
+
+
+def read_shipped(destination: Destination, layout: ReplicaLayout, catalog: Catalog) -> tuple[ShippedLine, ...]:
+    """Return what was shipped to a generation, as far as it can be believed; errors as in `read_contents`."""
+    return read_contents(destination, layout, catalog).journal.lines
+
+
 def list_generations(destination: Destination, layout: ReplicaLayout) -> list[Generation]:
     """Return all generations, oldest first. Raises `NotFoundError` if there is no replica at all."""
     links = linked_generations(destination, layout)
     ids = generation_ids(destination, layout.generations)
     if not ids:
-        raise _no_replica(destination, layout)
+        raise no_replica(destination, layout)
     return [
         _describe(
             destination,
@@ -141,7 +178,7 @@ def choose_generation(destination: Destination, layout: ReplicaLayout, wanted: s
     """
     ids = generation_ids(destination, layout.generations)
     if not ids:
-        raise _no_replica(destination, layout)
+        raise no_replica(destination, layout)
     if wanted not in {None, CURRENT, PREVIOUS}:
         generation = parse_id(wanted or "")
         if generation not in ids or generation is None:
@@ -177,21 +214,25 @@ def _describe(
 ) -> Generation:
     try:
         catalog = read_catalog(destination, layout, generation)
-        findings = compare_with_listing(catalog, folder_sizes(destination, layout.generation(generation)))
+        contents = read_contents(destination, layout, catalog)
     except (DamageError, ProtocolError, NotFoundError) as error:
         return Generation(generation, links, str(error))
+    lines = contents.journal.lines
+    state = newest_state(catalog, lines)
     return Generation(
         id=generation,
         links=links,
-        problem="; ".join(str(finding) for finding in findings),
+        problem="; ".join(str(finding) for finding in compare_with_listing(catalog, contents.sizes)),
         captured_at=catalog.captured_at,
-        file_count=len(catalog.files),
-        size_bytes=catalog.size_bytes,
+        shipped_until=state.at if lines else None,
+        file_count=len(state.files),
+        size_bytes=state.size_bytes,
         writer=catalog.writer,
     )
 
 
-def _no_replica(destination: Destination, layout: ReplicaLayout) -> NotFoundError:
+def no_replica(destination: Destination, layout: ReplicaLayout) -> NotFoundError:
+    """Return the error that says that nothing was published yet."""
     return NotFoundError(
         f"{destination.label}: there is no replica in {layout.folder}",
         hint="the source is the folder that holds checkpoint_current; has a publish finished yet?",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
-from replicator.rocksdb.filenames import FileName, parse_file_name
+from replicator.rocksdb.filenames import FileKind, FileName, parse_file_name
 
 CATALOG_NAME = "replica.json"
 CHECKSUMS_NAME = "SHA256SUMS"
@@ -143,3 +143,9 @@ def parse_database_file(name: str) -> FileName | None:
     """Read the name of a file of a generation; None unless it is safe and part of a database."""
     # RocksDB's own names are far shorter; the bound keeps a hostile number from being converted.
     return parse_file_name(name) if len(name) <= _NAME_MAX_BYTES else None
+
+
+def wal_number(name: str) -> int | None:
+    """Return the number of a write-ahead log; None for the name of anything else."""
+    parsed = parse_database_file(name)
+    return parsed.number if parsed and parsed.kind is FileKind.WAL else None

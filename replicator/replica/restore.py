@@ -1,7 +1,8 @@
-"""Restoring a generation into a local folder: a database directory that RocksDB opens, or none.
+"""Restoring a state of a generation into a local folder: a database directory that RocksDB opens, or none.
 
 CURRENT is written last, so nothing opens a restore that is not finished. One that broke off is recognized by the
-marker it left, and goes on with what is there. Every byte is checked against the catalog's SHA-256.
+marker it left, and goes on with what is there. Every byte is checked against a SHA-256, of the catalog or, for
+write-ahead logs that were shipped, of the journal. Which state is meant is decided in `choice`.
 """
 
 from __future__ import annotations
@@ -12,28 +13,35 @@ from typing import TYPE_CHECKING
 
 from replicator.destination.interface import Download
 from replicator.errors import DamageError, TargetError
-from replicator.replica.generations import choose_generation, read_catalog
-from replicator.replica.target_folder import PART_SUFFIX, TargetFolder
+from replicator.moments import format_moment
+from replicator.replica.choice import choose_state, choose_state_at
+from replicator.replica.target_folder import PART_SUFFIX, TargetFolder, UnfinishedRestore
 from replicator.rocksdb.filenames import CURRENT_NAME
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
     from replicator.replica.catalog import Catalog, CatalogFile
+    from replicator.replica.choice import ChosenState
     from replicator.replica.layout import GenerationId, ReplicaLayout
+    from replicator.replica.shipped import ReplicaState
 
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
     """What a restore will do. `note` says what an operator should know of the choice; empty if nothing.
 
-    `keep` are files that are there already, `remove` the names in the target that do not belong to the generation.
+    `moment` is the instant that was asked for, None for the newest state. `keep` are files that are there already,
+    `remove` the names in the target that do not belong to the state.
     """
 
     layout: ReplicaLayout
     target: Path
     catalog: Catalog
+    state: ReplicaState
+    moment: datetime | None
     note: str
     keep: tuple[CatalogFile, ...]
     fetch: tuple[CatalogFile, ...]
@@ -45,6 +53,11 @@ class RestorePlan:
         return self.catalog.generation
 
     @property
+    def state_at(self) -> datetime:
+        """The instant (UTC) at which the primary was in the state that is restored."""
+        return self.state.at
+
+    @property
     def fetch_bytes(self) -> int:
         """Sum of the sizes of the files to be fetched."""
         return sum(file.size_bytes for file in self.fetch)
@@ -52,9 +65,10 @@ class RestorePlan:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A finished restore; `bytes_fetched` is what crossed the wire."""
+    """A finished restore; `bytes_fetched` is what crossed the wire, `state_at` as in `RestorePlan`."""
 
     generation: GenerationId
+    state_at: datetime
     target: Path
     files: int
     size_bytes: int
@@ -62,53 +76,74 @@ class Restored:
     duration_seconds: float
 
 
-def plan_restore(
+def plan_restore(  # noqa: PLR0913 - what a restore can be asked for
     destination: Destination,
     layout: ReplicaLayout,
     target: Path,
     *,
     wanted: str | None = None,
+    at: datetime | None = None,
     force: bool = False,
 ) -> RestorePlan:
     """Decide what to restore and what that takes; changes nothing.
 
-    `wanted` is an id, `current`, `prev`, or None: the current one, or the one that a restore into `target`
-    has begun with. A target that is not empty needs `force`, unless it holds such a beginning.
+    `wanted` is an id, `current` or `prev`, and means the newest state of that generation; `at` (with a time zone)
+    means the last state at or before that instant, whatever its generation. With neither of the two it is what a
+    restore into `target` has begun with, or the newest state of the current generation. A target that is not empty
+    needs `force`, unless it holds the beginning of a restore of the same generation.
 
-    Raises `NotFoundError`, `DamageError` for a damaged catalog, `TargetError`.
+    Raises `NotFoundError`, `DamageError` for a damaged catalog, `TargetError`, `ValueError` if both `wanted` and
+    `at` are given.
     """
     folder = TargetFolder(target)
     begun = folder.unfinished_restore(layout.database)
-    if begun is not None and wanted is None and not force:
-        wanted = str(begun)
-    choice = choose_generation(destination, layout, wanted)
-    if not force and begun != choice.id:
-        if begun is not None:
+    chosen = _choose(destination, layout, wanted, at, None if force else begun)
+    generation = chosen.catalog.generation
+    if begun is not None and begun.generation != generation:
+        if not force:
             raise TargetError(
-                f"{target} holds an unfinished restore of generation {begun}, not of {choice.id}",
-                hint=f"finish it with --generation {begun}, or start over with --force",
+                f"{target} holds an unfinished restore of generation {begun.generation}, not of {generation}",
+                hint=f"without --generation and --at that of {begun.generation} goes on; --force starts over",
             )
+        begun = None
+    if begun is None and not force:
         folder.refuse_if_not_empty()
     folder.refuse_if_open()
-    catalog = read_catalog(destination, layout, choice.id)
-    note = choice.note
-    if not note and begun == choice.id:
-        note = f"going on with the restore of generation {begun} that broke off"
-    keep = tuple(file for file in catalog.files if file.name != CURRENT_NAME and folder.has(file))
+    going_on = "" if begun is None else f"going on with the restore of generation {generation} that broke off"
+    files = chosen.state.files
+    keep = tuple(file for file in files if file.name != CURRENT_NAME and folder.has(file))
     kept = {file.name for file in keep}
-    fetch = tuple(file for file in catalog.files if file.name not in kept)
-    parts = {file.name + PART_SUFFIX for file in fetch} if begun == choice.id else set()
+    fetch = tuple(file for file in files if file.name not in kept)
+    parts = set() if begun is None else {file.name + PART_SUFFIX for file in fetch}
     plan = RestorePlan(
         layout=layout,
         target=target,
-        catalog=catalog,
-        note=note,
+        catalog=chosen.catalog,
+        state=chosen.state,
+        moment=chosen.moment,
+        note="; ".join(filter(None, (chosen.note, going_on))),
         keep=keep,
         fetch=fetch,
         remove=tuple(sorted(folder.database_names() - kept - parts)),
     )
     folder.refuse_if_too_small(plan.fetch_bytes, replaced={*plan.remove, *parts})
     return plan
+
+
+def _choose(
+    destination: Destination,
+    layout: ReplicaLayout,
+    wanted: str | None,
+    at: datetime | None,
+    begun: UnfinishedRestore | None,
+) -> ChosenState:
+    if at is not None:
+        if wanted is not None:
+            raise ValueError("a generation and an instant exclude each other")
+        return choose_state_at(destination, layout, at)
+    if wanted is None and begun is not None:
+        return choose_state(destination, layout, str(begun.generation), begun.moment)
+    return choose_state(destination, layout, wanted)
 
 
 def restore(plan: RestorePlan, destination: Destination, observer: TransferObserver) -> Restored:
@@ -119,7 +154,7 @@ def restore(plan: RestorePlan, destination: Destination, observer: TransferObser
     """
     started = time.monotonic()
     folder = TargetFolder(plan.target)
-    folder.begin(plan.layout.database, plan.generation)
+    folder.begin(plan.layout.database, UnfinishedRestore(plan.generation, plan.moment))
     folder.remove(plan.remove)
     fetching = _Fetching(plan, folder, destination, observer)
     fetching.fetch([file for file in plan.fetch if file.name != CURRENT_NAME])
@@ -128,9 +163,10 @@ def restore(plan: RestorePlan, destination: Destination, observer: TransferObser
     folder.finish()
     return Restored(
         generation=plan.generation,
+        state_at=plan.state_at,
         target=plan.target,
-        files=len(plan.catalog.files),
-        size_bytes=plan.catalog.size_bytes,
+        files=len(plan.state.files),
+        size_bytes=plan.state.size_bytes,
         bytes_fetched=fetching.bytes_fetched,
         duration_seconds=time.monotonic() - started,
     )
@@ -146,7 +182,7 @@ class _Fetching:
         self._folder = folder
         self._destination = destination
         self._observer = observer
-        self._expected = {file.name + PART_SUFFIX: file for file in plan.catalog.files}
+        self._expected = {file.name + PART_SUFFIX: file for file in plan.state.files}
         self._mismatched: list[CatalogFile] = []
         self.bytes_fetched = 0
 
@@ -162,10 +198,18 @@ class _Fetching:
             names = ", ".join(file.name for file in self._mismatched)
             raise DamageError(
                 f"{self._destination.label}: generation {self._plan.generation} of {self._plan.layout.database}"
-                f" is damaged: {names} does not have the SHA-256 of its catalog",
+                f" is damaged: {names} does not have the SHA-256 that was recorded for it",
                 findings=tuple(f"{file.name}: wrong SHA-256" for file in self._mismatched),
-                hint="restore another generation; `replicator verify --all` says which are sound",
+                hint=self._remedy(),
             )
+
+    def _remedy(self) -> str:
+        if set(self._mismatched).isdisjoint(self._plan.catalog.files):
+            return (
+                "what was shipped to it is damaged, an earlier state may be sound:"
+                f" restore with --at and a time before {format_moment(self._plan.state_at)}"
+            )
+        return "restore another generation; `replicator verify --all` says which are sound"
 
     def _download(self, files: list[CatalogFile], offsets: dict[str, int]) -> None:
         generation = self._plan.layout.generation(self._plan.generation)

@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator.errors import TargetError
-from replicator.replica.layout import GenerationId, parse_database_file, parse_id
+from replicator.replica.layout import GenerationId, parse_database_file
 from replicator.rocksdb.filenames import CURRENT_NAME
 
 if TYPE_CHECKING:
@@ -29,21 +31,33 @@ _LOCK_NAME = "LOCK"
 _BLOCK_BYTES = 512  # the unit of st_blocks
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedRestore:
+    """A restore of a generation: of its last state at `moment` (with a time zone), or else of its newest."""
+
+    generation: GenerationId
+    moment: datetime | None
+
+
 class TargetFolder:
     """A folder, which need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def unfinished_restore(self, database: str) -> GenerationId | None:
-        """Return the generation of `database` whose restore was begun here and not finished."""
+    def unfinished_restore(self, database: str) -> UnfinishedRestore | None:
+        """Return what of `database` was to be restored here, if that was begun and not finished."""
         try:
             marker = json.loads((self.path / MARKER_NAME).read_bytes())
+            if not isinstance(marker, dict) or marker.get("database") != database:
+                return None
+            generation = GenerationId.parse(str(marker.get("generation")))
+            moment = marker.get("moment")
+            return UnfinishedRestore(
+                generation, None if moment is None else datetime.fromisoformat(str(moment)).astimezone(UTC)
+            )
         except (OSError, ValueError):
             return None
-        if not isinstance(marker, dict) or marker.get("database") != database:
-            return None
-        return parse_id(str(marker.get("generation")))
 
     def refuse_if_not_empty(self) -> None:
         """Raise unless there is nothing here that a restore could mix with."""
@@ -119,14 +133,19 @@ class TargetFolder:
             return 0
         return size_bytes if size_bytes <= file.size_bytes else 0
 
-    def begin(self, database: str, generation: GenerationId) -> None:
+    def begin(self, database: str, begun: UnfinishedRestore) -> None:
         """Make the folder, and mark it as one that holds no finished database."""
         marker = self.path / MARKER_NAME
+        document = {
+            "database": database,
+            "generation": str(begun.generation),
+            "moment": None if begun.moment is None else begun.moment.isoformat(),
+        }
         with self._translated("write to"):
             self.path.mkdir(parents=True, exist_ok=True)
             _sync_folder(self.path.parent)
             with marker.open("w", encoding="ascii") as file:
-                json.dump({"database": database, "generation": str(generation)}, file)
+                json.dump(document, file)
                 file.flush()
                 os.fsync(file.fileno())
         self.sync()

@@ -102,7 +102,7 @@ def test_every_damaged_file_is_named(generation: Path) -> None:
         flip_bit(generation / name)
     with (generation / other_table).open("ab") as file:
         file.write(b"!")
-    (generation / "999999.log").write_bytes(b"from elsewhere")
+    (generation / "000001.log").write_bytes(b"from elsewhere")
     (generation / "SHA256SUMS").unlink()
     size = (generation / other_table).stat().st_size
     assert findings(generation) == sorted(
@@ -113,7 +113,7 @@ def test_every_damaged_file_is_named(generation: Path) -> None:
             "CURRENT does not have the SHA-256 of its catalog",
             "CURRENT does not say what follows from the catalog",
             f"{other_table} has {size} bytes, expected {size - 1}",
-            "999999.log is not in the catalog",
+            "000001.log is not in the catalog",
             "SHA256SUMS is missing",
         ]
     )

@@ -153,9 +153,21 @@ def test_a_writer_from_a_catalog_cannot_send_control_characters_to_the_terminal(
     assert "\x1b" not in str(Writer("\x1b[2J", "\x1b]0;", "\x1b"))
 
 
+def with_logs(sizes: dict[str, int]) -> Catalog:
+    logs = (CatalogFile(name, FileKind.WAL, size, "", SHA) for name, size in sizes.items())
+    return replace(CATALOG, files=(*logs, *(file for file in CATALOG.files if file.kind is not FileKind.WAL)))
+
+
 def test_checksums_are_lines_of_digest_and_name() -> None:
-    lines = encode_checksums(CATALOG).decode().splitlines()
-    assert lines == [f"{SHA}  {file.name}" for file in CATALOG.files]
+    catalog = with_logs({"000009.log": 5000, "000011.log": 3000})
+    lines = encode_checksums(catalog).decode().splitlines()
+    # All but the log that may grow.
+    assert lines == [f"{SHA}  {file.name}" for file in catalog.files if file.name != "000011.log"]
+
+
+def test_while_the_newest_log_is_empty_the_one_before_may_grow_too() -> None:
+    lines = encode_checksums(with_logs({"000007.log": 900, "000009.log": 5000, "000011.log": 0})).decode()
+    assert {name for name in lines.split() if name.endswith(".log")} == {"000007.log"}
 
 
 def listing(**changes: int | None) -> dict[str, int | None]:
@@ -174,7 +186,8 @@ def test_a_listing_that_agrees_has_no_findings() -> None:
         ({"000010.sst": 1001}, "000010.sst has 1001 bytes, expected 1000"),
         ({"000010.sst": None}, "000010.sst is not a plain file"),
         ({"000011.log": 49}, "000011.log has 49 bytes, expected 50"),
-        ({"000099.log": 5}, "000099.log is not in the catalog"),
+        ({"000010.log": 5}, "000010.log is not in the catalog"),
+        ({"000099.sst": 5}, "000099.sst is not in the catalog"),
     ],
 )
 def test_a_listing_that_differs_is_found_out(changes: dict[str, int | None], expected: str) -> None:
@@ -185,8 +198,8 @@ def test_names_that_rocksdb_does_not_read_are_no_finding() -> None:
     assert compare_with_listing(CATALOG, listing(LOG=5, **{"rocksdict-config.json": 9, "LOG.old.17": None})) == []
 
 
-def test_a_log_may_have_grown() -> None:
-    assert compare_with_listing(CATALOG, listing(**{"000011.log": 51})) == []
+def test_a_log_may_have_grown_and_newer_ones_may_have_come() -> None:
+    assert compare_with_listing(CATALOG, listing(**{"000011.log": 51, "000012.log": 0, "shipped.jsonl": 9})) == []
 
 
 def test_a_missing_file_is_found_out() -> None:
