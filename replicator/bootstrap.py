@@ -19,15 +19,22 @@ from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_route import SftpSettings
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
+from replicator.service.board import StatusBoard
 from replicator.service.database_loop import DatabaseLoop
 from replicator.service.destination_worker import DestinationWorker
+from replicator.service.metrics import Metrics
+from replicator.service.metrics_server import MetricsServer
+from replicator.service.reporter import Reporter
 from replicator.service.service import Service
+from replicator.service.state_file import StateWriter
+from replicator.service.status import Watched
 from replicator.service.transfer import Transfer, TransferSettings
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from replicator.checkpoint.verification import CopyCheck
@@ -61,6 +68,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     `on_step` is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
+    board = StatusBoard(watched(config))
     take_over_command = f"replicator run -c {shlex.quote(str(config_path))} --once --take-over"
     workers = []
     for destination in config.destinations:
@@ -77,13 +85,19 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
                 roots[database.name],
                 settings,
                 on_step=_step_reporter(on_step, database.name, destination.name),
+                board=board,
             )
             for database in config.databases
             if destination in config.destinations_of(database)
         }
         if transfers:
-            connection = retrying_destination(destination, stop=stop)
-            workers.append(DestinationWorker(destination.name, connection, transfers, stop=stop, display=display))
+            reporter = Reporter(board, destination.name)
+            connection = retrying_destination(destination, stop=stop, reporter=reporter)
+            workers.append(
+                DestinationWorker(
+                    destination.name, connection, transfers, stop=stop, display=display, reporter=reporter
+                )
+            )
 
     def tell_workers(database: str) -> None:
         for worker in workers:
@@ -96,18 +110,38 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             Capture(database.path, roots[database.name], COPY_CHECKS[database.verification]),
             stop=stop,
             on_checkpoint=tell_workers,
+            board=board,
         )
         for database in config.databases
     ]
-    return Service(list(roots.values()), loops, workers, stop=stop)
+    return Service(list(roots.values()), loops, workers, stop=stop, companions=_companions(config, board))
 
 
-def retrying_destination(config: DestinationConfig, *, stop: threading.Event) -> Destination:
+def watched(config: Config) -> tuple[Watched, ...]:
+    """Return what there is to know about: every database and where it goes."""
+    return tuple(
+        Watched(
+            name=database.name,
+            destinations=tuple(destination.name for destination in config.destinations_of(database)),
+            shipping=database.ship_wal_seconds is not None,
+        )
+        for database in config.databases
+    )
+
+
+def _companions(config: Config, board: StatusBoard) -> list[AbstractContextManager[object]]:
+    # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
+    servers = [MetricsServer(Metrics(board), config.service.metrics)] if config.service.metrics else []
+    return [*servers, StateWriter(board, config.service.state_dir)]
+
+
+def retrying_destination(config: DestinationConfig, *, stop: threading.Event, reporter: Reporter) -> Destination:
     """Return the configured destination, which connects when it is first used and tries again what may heal."""
     limit = config.limit_bytes_per_second
     limiter = RateLimiter(limit) if limit else None
 
-    def log_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
+    def tell_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
+        reporter.failed(error, next_try_in_seconds=wait_seconds)
         _log.warning(
             "destination.retry",
             destination=config.name,
@@ -120,7 +154,7 @@ def retrying_destination(config: DestinationConfig, *, stop: threading.Event) ->
         lambda: connect(config.url, config=config, limiter=limiter),
         label=str(config.url),
         stop=stop,
-        on_retry=log_retry,
+        on_retry=tell_retry,
     )
 
 

@@ -159,6 +159,4 @@ class Config(Section):
             for index, destination in enumerate(self.destinations)
             if "connections" in destination.model_fields_set
         ]
-        if self.service.metrics is not None:
-            lines.append("service.metrics: no metrics are served in this version")
         return tuple(lines)

@@ -39,6 +39,9 @@ class ListenAddress:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def to_text(value: object) -> str:
     """Any text without control characters."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from replicator.checkpoint.capture import Capture
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.config import DatabaseConfig
+    from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
 
@@ -31,7 +32,7 @@ _log = structlog.get_logger()
 class DatabaseLoop:
     """Makes checkpoints of one database on its interval and reports each new one, until `stop` is set."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own that the caller owns
         self,
         database: DatabaseConfig,
         root: CheckpointRoot,
@@ -39,6 +40,7 @@ class DatabaseLoop:
         *,
         stop: threading.Event,
         on_checkpoint: Callable[[str], None],
+        board: StatusBoard,
     ) -> None:
         self.name = database.name
         self._database = database
@@ -46,6 +48,7 @@ class DatabaseLoop:
         self._capture = capture
         self._stop = stop
         self._on_checkpoint = on_checkpoint
+        self._board = board
         self._seen: tuple[int, int] | None = None
         self._watcher = CheckpointWatcher(root.path)
 
@@ -62,6 +65,11 @@ class DatabaseLoop:
         except SourceError:
             self._make_room()
             raise
+        self._board.checkpoint_made(
+            self.name,
+            captured_at_seconds=captured.captured_at_seconds,
+            duration_seconds=captured.duration_seconds,
+        )
         if captured.copied_bytes:
             _log.warning(
                 "checkpoint.copied",
@@ -105,6 +113,7 @@ class DatabaseLoop:
         try:
             self.make_checkpoint()
         except SourceError as error:
+            self._board.checkpoint_failed(self.name, error=error)
             _log.error("checkpoint.failed", database=self.name, error=error)
 
     def _check_free_space(self) -> None:
@@ -132,6 +141,7 @@ class DatabaseLoop:
                 f"cannot use the checkpoint root {self._root.path}: {error.strerror}",
                 hint="is its filesystem mounted? Restart the service once it is back",
             ) from error
+        self._board.free(self.name, count_bytes=usage.free)
         return usage.free, self._database.min_free.bytes_of(usage.total)
 
     def _look(self) -> None:
@@ -144,4 +154,6 @@ class DatabaseLoop:
         seen = (folder.st_ino, current.st_mtime_ns)
         if seen != self._seen:
             self._seen = seen
+            if self._database.producer is Producer.EXTERNAL:
+                self._board.checkpoint_made(self.name, captured_at_seconds=current.st_mtime, duration_seconds=None)
             self._on_checkpoint(self.name)

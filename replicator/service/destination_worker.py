@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from replicator.destination.interface import Destination
     from replicator.progress import ProgressDisplay
+    from replicator.service.reporter import Reporter
     from replicator.service.transfer import Transfer
 
 _log = structlog.get_logger()
@@ -53,7 +54,7 @@ class StopObserver:
 class DestinationWorker:
     """Transfers to one destination, for the databases in `transfers`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own that the caller owns
         self,
         name: str,
         destination: Destination,
@@ -61,12 +62,14 @@ class DestinationWorker:
         *,
         stop: threading.Event,
         display: ProgressDisplay,
+        reporter: Reporter,
     ) -> None:
         self.name = name
         self._destination = destination
         self._transfers = transfers
         self._stop = stop
         self._display = display
+        self._reporter = reporter
         self._condition = threading.Condition()
         #: Databases that have something to transfer, each with the time (monotonic) from which on it may be tried.
         self._due: dict[str, float] = {}
@@ -91,6 +94,7 @@ class DestinationWorker:
 
     def transfer(self, database: str) -> None:
         """Bring the newest checkpoint of one database here. Raises `ReplicatorError`."""
+        self._reporter.begin(database)
         observer = StopObserver(self._stop)
         with self._display.transfer(f"{database} -> {self.name}", observer) as line:
             self._transfers[database].run(
@@ -133,6 +137,7 @@ class DestinationWorker:
             _log.info("publish.interrupted", database=database, destination=self.name)
         except ReplicatorError as error:
             wait_seconds = self._wait_after(database, error)
+            self._reporter.failed(error, next_try_in_seconds=wait_seconds)
             _log.error(
                 "publish.failed",
                 database=database,
@@ -144,6 +149,7 @@ class DestinationWorker:
                 self._due.setdefault(database, time.monotonic() + wait_seconds)
         else:
             self._waits.pop(database, None)
+            self._reporter.worked()
 
     def _wait_after(self, database: str, error: ReplicatorError) -> float:
         """Wait longer each time; what will not heal by itself is looked at once a minute."""

@@ -19,6 +19,7 @@ from replicator.service.lock import hold_checkpoint_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.service.database_loop import DatabaseLoop
@@ -36,7 +37,10 @@ class PassSummary:
 
 
 class Service:
-    """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything."""
+    """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything.
+
+    `companions` are entered before the work of `run` begins, and left when all of it has ended.
+    """
 
     def __init__(
         self,
@@ -45,21 +49,25 @@ class Service:
         workers: Sequence[DestinationWorker],
         *,
         stop: threading.Event,
+        companions: Sequence[AbstractContextManager[object]] = (),
     ) -> None:
         self._roots = roots
         self._loops = loops
         self._workers = workers
         self._stop = stop
+        self._companions = companions
         self._failed = threading.Event()
 
     def run(self) -> None:
         """Work until `stop` is set.
 
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
-        thread could not go on.
+        companion cannot be entered or a thread could not go on.
         """
         with ExitStack() as stack:
             self._take_roots(stack)
+            for companion in self._companions:
+                stack.enter_context(companion)
             threads = [
                 *(self._thread(f"database {loop.name}", loop.run) for loop in self._loops),
                 *(self._thread(f"destination {worker.name}", worker.run) for worker in self._workers),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from replicator.replica.plan import Plan
     from replicator.replica.publish import PublishStep
     from replicator.replica.retention import KeepPolicy
+    from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
 
@@ -57,11 +58,13 @@ class Transfer:
         settings: TransferSettings,
         *,
         on_step: Callable[[PublishStep], None],
+        board: StatusBoard,
     ) -> None:
         self._database = database
         self._root = root
         self._settings = settings
         self._on_step = on_step
+        self._board = board
 
     def run(
         self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]
@@ -86,6 +89,15 @@ class Transfer:
                 progress=self._on_step,
                 planned=planned,
             )
+        self._board.published(
+            self._database.name,
+            settings.destination_name,
+            generation=str(published.generation),
+            captured_at_seconds=checkpoint.captured_at_seconds,
+            sent_bytes=published.bytes_sent,
+            reused_files=published.files_reused,
+            reused_bytes=published.bytes_reused,
+        )
         self._report(published)
         return published
 

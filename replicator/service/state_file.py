@@ -1,0 +1,125 @@
+"""The state file: written by the running service about once a second, read by `replicator status`.
+
+What stands in it is `state_document`'s affair.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from replicator import __version__
+from replicator.errors import ReplicatorError
+from replicator.service.state_document import decode_state, encode_state
+from replicator.service.status import RunState, ServiceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from replicator.service.board import StatusBoard
+    from replicator.service.status import DatabaseStatus
+
+STATE_NAME: Final = "status.json"
+
+_LOOK_EVERY_SECONDS: Final = 1.0
+#: Even if nothing changes: a reader tells by it that the service lives.
+_HEARTBEAT_SECONDS: Final = 5.0
+
+_log = structlog.get_logger()
+
+
+class StateWriter:
+    """Writes what the board shows to the state file, from entry into the `with` block to its end.
+
+    A folder that cannot be written to is told once; nothing is raised for it.
+    """
+
+    def __init__(self, board: StatusBoard, state_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._board = board
+        self._path = state_dir / STATE_NAME
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="state file")
+        self._started_at_seconds = clock()
+        self._has_warned = False
+
+    def __enter__(self) -> Self:
+        self._started_at_seconds = self._clock()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._write(RunState.STOPPED, self._board.snapshot())
+
+    def _run(self) -> None:
+        written: tuple[DatabaseStatus, ...] | None = None
+        due = time.monotonic()
+        while not self._stop.is_set():
+            databases = self._board.snapshot()
+            if databases != written or time.monotonic() >= due:
+                self._write(RunState.RUNNING, databases)
+                written = databases
+                due = time.monotonic() + _HEARTBEAT_SECONDS
+            self._stop.wait(_LOOK_EVERY_SECONDS)
+
+    def _write(self, state: RunState, databases: tuple[DatabaseStatus, ...]) -> None:
+        content = encode_state(
+            ServiceState(
+                program_version=__version__,
+                pid=os.getpid(),
+                started_at_seconds=self._started_at_seconds,
+                written_at_seconds=self._clock(),
+                state=state,
+                databases=databases,
+            )
+        )
+        written = self._path.with_name(f"{STATE_NAME}.tmp")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not synced: what it tells is of no use after the machine went down.
+            written.write_bytes(content)
+            written.replace(self._path)
+        except OSError as error:
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "state_file.failed",
+                error=f"cannot write {self._path}: {error.strerror}",
+                hint="`replicator status` has nothing to show: let service.state_dir name a folder"
+                " that this user may write to",
+            )
+
+
+def read_state(state_dir: Path) -> ServiceState | None:
+    """Return what the service wrote last; None if none has ever run with this `state_dir`.
+
+    Raises `ReplicatorError` if that cannot be read.
+    """
+    path = state_dir / STATE_NAME
+    try:
+        return decode_state(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ReplicatorError(
+            f"cannot read {path}: {error.strerror}", hint="run this as the user that the service runs as"
+        ) from error
+    except ValueError as error:
+        raise ReplicatorError(
+            f"{path} is not what this version of the program writes: {error}",
+            hint="restart the service, so that both are of one version",
+        ) from error
