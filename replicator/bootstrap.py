@@ -14,18 +14,20 @@ from replicator.checkpoint.verification import check_nothing, check_structure, c
 from replicator.config import Verification
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.rate_limit import RateLimiter
-from replicator.destination.retrying import RetryingDestination
+from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_route import SftpSettings
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
 from replicator.service.board import StatusBoard
 from replicator.service.database_loop import DatabaseLoop
+from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
 from replicator.service.reporter import Reporter
 from replicator.service.service import Service
+from replicator.service.shipper import Shipper
 from replicator.service.state_file import StateWriter
 from replicator.service.status import Watched
 from replicator.service.transfer import Transfer, TransferSettings
@@ -61,16 +63,28 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     stop: threading.Event,
     display: ProgressDisplay,
     take_over: bool = False,
+    ship: bool = True,
     on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
 ) -> Service:
     """Put the whole service together; nothing is opened or contacted yet.
 
-    `on_step` is told the database, the destination and the step of every publish.
+    `ship` is off for a single pass. `on_step` is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
     board = StatusBoard(watched(config))
+    shippings = {
+        database.name: DatabaseShipping(
+            database,
+            database.tick_seconds,
+            [destination.name for destination in config.destinations_of(database)],
+            board,
+        )
+        for database in config.databases
+        if ship and database.tick_seconds is not None
+    }
     take_over_command = f"replicator run -c {shlex.quote(str(config_path))} --once --take-over"
     workers = []
+    shippers = []
     for destination in config.destinations:
         settings = TransferSettings(
             destination_name=destination.name,
@@ -79,6 +93,11 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             take_over=take_over,
             take_over_command=take_over_command,
         )
+        lines = {
+            name: shipping.lines[destination.name]
+            for name, shipping in shippings.items()
+            if destination.name in shipping.lines
+        }
         transfers = {
             database.name: Transfer(
                 database,
@@ -86,13 +105,19 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
                 settings,
                 on_step=_step_reporter(on_step, database.name, destination.name),
                 board=board,
+                line=lines.get(database.name),
             )
             for database in config.databases
             if destination in config.destinations_of(database)
         }
+        limit = destination.limit_bytes_per_second
+        limiter = RateLimiter(limit) if limit else None
+        if lines:
+            connection = single_try_destination(destination, limiter, stop=stop)
+            shippers.append(Shipper(destination.name, connection, list(lines.values()), board, stop=stop))
         if transfers:
             reporter = Reporter(board, destination.name)
-            connection = retrying_destination(destination, stop=stop, reporter=reporter)
+            connection = retrying_destination(destination, limiter, stop=stop, reporter=reporter)
             workers.append(
                 DestinationWorker(
                     destination.name, connection, transfers, stop=stop, display=display, reporter=reporter
@@ -111,10 +136,23 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             stop=stop,
             on_checkpoint=tell_workers,
             board=board,
+            logs=shippings.get(database.name),
         )
         for database in config.databases
     ]
-    return Service(list(roots.values()), loops, workers, stop=stop, companions=_companions(config, board))
+    log_loops = [
+        shippings[loop.name].log_loop(loop.ask_for_checkpoint, shippers, stop=stop)
+        for loop in loops
+        if loop.name in shippings
+    ]
+    return Service(
+        list(roots.values()),
+        loops,
+        workers,
+        stop=stop,
+        shipping=[*log_loops, *shippers],
+        companions=_companions(config, board),
+    )
 
 
 def watched(config: Config) -> tuple[Watched, ...]:
@@ -123,7 +161,7 @@ def watched(config: Config) -> tuple[Watched, ...]:
         Watched(
             name=database.name,
             destinations=tuple(destination.name for destination in config.destinations_of(database)),
-            shipping=database.ship_wal_seconds is not None,
+            shipping=database.tick_seconds is not None,
         )
         for database in config.databases
     )
@@ -135,10 +173,22 @@ def _companions(config: Config, board: StatusBoard) -> list[AbstractContextManag
     return [*servers, StateWriter(board, config.service.state_dir)]
 
 
-def retrying_destination(config: DestinationConfig, *, stop: threading.Event, reporter: Reporter) -> Destination:
+def single_try_destination(
+    config: DestinationConfig, limiter: RateLimiter | None, *, stop: threading.Event
+) -> Destination:
+    """Return the configured destination, which connects when it is used, and leaves trying again to its user."""
+    return RetryingDestination(
+        lambda: connect(config.url, config=config, limiter=limiter),
+        label=str(config.url),
+        policy=RetryPolicy(attempts=1),
+        stop=stop,
+    )
+
+
+def retrying_destination(
+    config: DestinationConfig, limiter: RateLimiter | None, *, stop: threading.Event, reporter: Reporter
+) -> Destination:
     """Return the configured destination, which connects when it is first used and tries again what may heal."""
-    limit = config.limit_bytes_per_second
-    limiter = RateLimiter(limit) if limit else None
 
     def tell_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
         reporter.failed(error, next_try_in_seconds=wait_seconds)

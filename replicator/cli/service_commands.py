@@ -49,7 +49,7 @@ def run(
     stop = threading.Event()
     signals = SignalWatcher(stop.set)
     with ProgressDisplay() as display:
-        service = build_service(settings, config, stop=stop, display=display, take_over=take_over)
+        service = build_service(settings, config, stop=stop, display=display, take_over=take_over, ship=not once)
         if once:
             summary = service.run_once()
             if summary.failed:

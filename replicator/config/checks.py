@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from replicator.config.model import ServiceConfig
+from replicator.config.model import Producer, ServiceConfig
 from replicator.config.problems import problem
 from replicator.config.values import to_absolute_path, to_name, to_url
 from replicator.locator import DirectoryUrl, SftpUrl
@@ -56,6 +56,7 @@ def cross_problems(document: Mapping[str, object]) -> list[str]:
         *_duplicates([(item.key, item.name) for item in databases]),
         *_duplicates([(item.key, item.name) for item in destinations]),
         *_unknown_destinations(databases, destinations),
+        *_shipping_of_others(document),
         *_useless_keys(destinations),
         *_same_places(destinations),
         *_database_overlaps(databases),
@@ -97,6 +98,13 @@ def _unknown_destinations(databases: list[_Database], destinations: list[_Destin
             elif name not in known:
                 yield problem(key, f"is no [[destination]]; there are: {', '.join(known) or 'none'}", name)
             seen.add(name)
+
+
+def _shipping_of_others(document: Mapping[str, object]) -> Iterable[str]:
+    for key, table in _tables(document, "database"):
+        if table.get("producer") == Producer.EXTERNAL and table.get("ship_wal", "off") != "off":
+            message = 'needs producer = "internal": only then is there a checkpoint at once when one is needed'
+            yield problem(f"{key}.ship_wal", message, table["ship_wal"])
 
 
 def _useless_keys(destinations: list[_Destination]) -> Iterable[str]:

@@ -22,7 +22,8 @@ from replicator.config.values import (
     to_name,
     to_positive_rate,
     to_positive_seconds,
-    to_seconds_or_off,
+    to_size,
+    to_tick_seconds_or_off,
     to_url,
 )
 from replicator.errors import ConfigError
@@ -32,7 +33,8 @@ _Name = Annotated[str, BeforeValidator(to_name)]
 _AbsolutePath = Annotated[Path, BeforeValidator(to_absolute_path)]
 _KeyPath = Annotated[Path, BeforeValidator(to_key_path)]
 _Seconds = Annotated[float, BeforeValidator(to_positive_seconds)]
-_SecondsOrOff = Annotated[float | None, BeforeValidator(to_seconds_or_off)]
+_TickOrOff = Annotated[float | None, BeforeValidator(to_tick_seconds_or_off)]
+_Size = Annotated[int, BeforeValidator(to_size)]
 _Rate = Annotated[int, BeforeValidator(to_positive_rate)]
 _FreeSpace = Annotated[FreeSpaceFloor, BeforeValidator(to_free_space_floor)]
 _Listen = Annotated[ListenAddress | None, BeforeValidator(to_listen_address_or_off)]
@@ -85,11 +87,17 @@ class DatabaseConfig(Section):
     path: _AbsolutePath = Field(examples=["/var/lib/conduwuit"])
     checkpoint_root: _AbsolutePath = Field(examples=["/var/lib/conduwuit/checkpoints"])
     interval_seconds: _Seconds = Field(alias="interval", default=300.0)
-    ship_wal_seconds: _SecondsOrOff = Field(alias="ship_wal", default=None)
+    ship_wal_seconds: _TickOrOff = Field(alias="ship_wal", default=1.0)
+    pin_budget_bytes: _Size = Field(alias="pin_budget", default=2 << 30)
     producer: Producer = Field(default=Producer.INTERNAL, strict=False)
     verification: Verification = Field(alias="verify", default=Verification.STRUCTURE, strict=False)
     min_free: _FreeSpace = FreeSpaceFloor(share=0.05)
     destinations: tuple[str, ...] | None = Field(default=None, strict=False)
+
+    @property
+    def tick_seconds(self) -> float | None:
+        """How often the logs are shipped; None if they are not, as is always so with checkpoints of others."""
+        return None if self.producer is Producer.EXTERNAL else self.ship_wal_seconds
 
 
 class KeepConfig(Section):
@@ -148,15 +156,8 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What stands in the file and has no effect in this version, one line for each key."""
-        lines = [
-            f"database[{index}].ship_wal: write-ahead logs are not shipped in this version; "
-            f"a replica is as old as its newest checkpoint"
-            for index, database in enumerate(self.databases)
-            if database.ship_wal_seconds is not None
-        ]
-        lines += [
-            f"destination[{index}].connections: each destination has one connection in this version"
+        return tuple(
+            f"destination[{index}].connections: each destination has one for checkpoints in this version"
             for index, destination in enumerate(self.destinations)
             if "connections" in destination.model_fields_set
-        ]
-        return tuple(lines)
+        )

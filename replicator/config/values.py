@@ -16,6 +16,7 @@ from replicator import units
 from replicator.locator import DestinationUrl, check_name, parse_url
 
 _OFF: Final = "off"
+_SHORTEST_TICK_SECONDS: Final = 0.1
 _LISTEN: Final = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})")
 _LAST_PORT: Final = 65535
 
@@ -92,14 +93,24 @@ def to_positive_seconds(value: object) -> float:
     return seconds
 
 
-def to_seconds_or_off(value: object) -> float | None:
-    """A duration above zero, or None for "off"."""
+def to_tick_seconds_or_off(value: object) -> float | None:
+    """How often something is looked at, or None for "off"."""
     if value == _OFF:
         return None
     try:
-        return to_positive_seconds(value)
+        seconds = to_positive_seconds(value)
     except ValueError as error:
         raise ValueError(f'{error}, or "off"') from None
+    if seconds < _SHORTEST_TICK_SECONDS:
+        raise ValueError('must be "100ms" or more, or "off"')
+    return seconds
+
+
+def to_size(value: object) -> int:
+    """A size in bytes."""
+    if not isinstance(value, str):
+        raise ValueError('must be text in quotes with a unit, such as "2GiB"')  # noqa: TRY004 (as above)
+    return units.parse_size_bytes(value)
 
 
 def to_positive_rate(value: object) -> int:

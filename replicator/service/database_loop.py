@@ -6,8 +6,9 @@ What becomes of a checkpoint is not decided here: `on_checkpoint` is told that t
 from __future__ import annotations
 
 import shutil
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -18,15 +19,30 @@ from replicator.rocksdb.filenames import CURRENT_NAME
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
-    from replicator.checkpoint.capture import Capture
+    from replicator.checkpoint.capture import Capture, Captured
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.config import DatabaseConfig
     from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
+
+#: Between two checkpoints that are asked for: a primary that calls for one all the time gets no more.
+_LEAST_INTERVAL_SECONDS: Final = 1.0
+
+
+class LogHold(Protocol):
+    """Holds on to logs that a checkpoint may lack, until it is shipped to."""
+
+    def hold(self) -> int:
+        """Hold on to all that a capture which begins now may lack; return the number of the oldest such log."""
+
+    def expect(self, captured_at_seconds: float, held_log: int) -> None:
+        """Say that the capture was made, at that time (since the epoch), and is going to be published."""
+
+    def end_hold(self) -> None:
+        """Let go of what nobody expects."""
 
 
 class DatabaseLoop:
@@ -41,14 +57,18 @@ class DatabaseLoop:
         stop: threading.Event,
         on_checkpoint: Callable[[str], None],
         board: StatusBoard,
+        logs: LogHold | None = None,
     ) -> None:
         self.name = database.name
+        self.thread_name = f"database {database.name}"
         self._database = database
         self._root = root
         self._capture = capture
         self._stop = stop
         self._on_checkpoint = on_checkpoint
         self._board = board
+        self._logs = logs
+        self._asked = threading.Event()
         self._seen: tuple[int, int] | None = None
         self._watcher = CheckpointWatcher(root.path)
 
@@ -60,11 +80,7 @@ class DatabaseLoop:
         if self._database.producer is Producer.EXTERNAL:
             return
         self._check_free_space()
-        try:
-            captured = self._capture.make()
-        except SourceError:
-            self._make_room()
-            raise
+        captured = self._make()
         self._board.checkpoint_made(
             self.name,
             captured_at_seconds=captured.captured_at_seconds,
@@ -91,23 +107,50 @@ class DatabaseLoop:
 
     def run(self) -> None:
         """Work until stopped. A checkpoint that fails is logged and tried again at the next interval."""
-        interval_seconds = self._database.interval_seconds
         try:
             with self._watcher:
                 while not self._stop.is_set():
-                    due = time.monotonic() + interval_seconds
+                    begun = time.monotonic()
+                    self._asked.clear()
                     self._try_checkpoint()
                     self._look()
                     # An event may be lost: a look at the end of each interval finds what it would have told.
-                    while not self._stop.is_set() and (left_seconds := due - time.monotonic()) > 0:
+                    while not self._stop.is_set() and (left_seconds := self._due(begun) - time.monotonic()) > 0:
                         self._watcher.wait(left_seconds)
                         self._look()
         finally:
             self._capture.close()
 
+    def ask_for_checkpoint(self) -> None:
+        """Have a checkpoint made before its time; from any thread."""
+        self._asked.set()
+        self._watcher.wake()
+
     def wake(self) -> None:
         """Make `run` notice at once that it is to stop; from any thread."""
         self._watcher.wake()
+
+    def _due(self, begun: float) -> float:
+        """Say when the checkpoint after the one that was begun then is due (monotonic, as `begun`)."""
+        interval_seconds = self._database.interval_seconds
+        if self._asked.is_set():
+            return begun + min(_LEAST_INTERVAL_SECONDS, interval_seconds)
+        return begun + interval_seconds
+
+    def _make(self) -> Captured:
+        """Capture; until those who ship know of it, the logs that it may lack are held."""
+        held_log = self._logs.hold() if self._logs else 0
+        try:
+            captured = self._capture.make()
+            if self._logs:
+                self._logs.expect(captured.captured_at_seconds, held_log)
+        except SourceError:
+            self._make_room()
+            raise
+        finally:
+            if self._logs:
+                self._logs.end_hold()
+        return captured
 
     def _try_checkpoint(self) -> None:
         try:

@@ -65,6 +65,7 @@ class DestinationWorker:
         reporter: Reporter,
     ) -> None:
         self.name = name
+        self.thread_name = f"destination {name}"
         self._destination = destination
         self._transfers = transfers
         self._stop = stop

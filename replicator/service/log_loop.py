@@ -41,6 +41,7 @@ class LogLoop:
         on_seal: Callable[[str], None],
     ) -> None:
         self.name = database.name
+        self.thread_name = f"logs {database.name}"
         self._database = database
         self._follower = follower
         self._board = board

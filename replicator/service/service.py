@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -36,24 +36,41 @@ class PassSummary:
     failed: int
 
 
+class Part(Protocol):
+    """What works on a thread of its own."""
+
+    @property
+    def thread_name(self) -> str:
+        """The name of that thread."""
+
+    def run(self) -> None:
+        """Work until stopped."""
+
+    def wake(self) -> None:
+        """Make `run` notice at once that it is to stop; from any thread."""
+
+
 class Service:
     """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything.
 
+    `shipping` are the parts that have no place in a single pass.
     `companions` are entered before the work of `run` begins, and left when all of it has ended.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to run
         self,
         roots: Sequence[CheckpointRoot],
         loops: Sequence[DatabaseLoop],
         workers: Sequence[DestinationWorker],
         *,
         stop: threading.Event,
+        shipping: Sequence[Part] = (),
         companions: Sequence[AbstractContextManager[object]] = (),
     ) -> None:
         self._roots = roots
         self._loops = loops
         self._workers = workers
+        self._shipping = shipping
         self._stop = stop
         self._companions = companions
         self._failed = threading.Event()
@@ -68,15 +85,14 @@ class Service:
             self._take_roots(stack)
             for companion in self._companions:
                 stack.enter_context(companion)
-            threads = [
-                *(self._thread(f"database {loop.name}", loop.run) for loop in self._loops),
-                *(self._thread(f"destination {worker.name}", worker.run) for worker in self._workers),
-            ]
+            parts: tuple[Part, ...] = (*self._loops, *self._workers, *self._shipping)
+            threads = [self._thread(part.thread_name, part.run) for part in parts]
             _log.info("service.started", databases=len(self._loops), destinations=len(self._workers))
             for thread in threads:
                 thread.start()
             self._stop.wait()
-            self._wake_all()
+            for part in parts:
+                part.wake()
             for thread in threads:
                 thread.join()
         if self._failed.is_set():
@@ -110,12 +126,6 @@ class Service:
             stack.enter_context(hold_checkpoint_root(root.path))
             root.recover()
             discard_pinned(root)
-
-    def _wake_all(self) -> None:
-        for loop in self._loops:
-            loop.wake()
-        for worker in self._workers:
-            worker.wake()
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:

@@ -17,6 +17,7 @@ from replicator.errors import (
     PermanentDestinationError,
     TransientDestinationError,
 )
+from replicator.service.status import Activity
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Shipper:
         stop: threading.Event,
     ) -> None:
         self.name = name
+        self.thread_name = f"shipping {name}"
         self._destination = destination
         self._lines = lines
         self._board = board
@@ -83,7 +85,7 @@ class Shipper:
         else:
             if line in self._waits:
                 del self._waits[line]
-                self._board.recovered(line.database, self.name)
+                self._board.recovered(line.database, self.name, activity=Activity.SHIP)
                 _log.info("shipping.resumed", database=line.database, destination=self.name)
 
     def _note_failure(self, line: ShippingLine, error: DestinationError, wait_seconds: float) -> None:
@@ -105,5 +107,6 @@ class Shipper:
             error=error,
             kind=error.kind,
             next_try_at_seconds=time.time() + wait_seconds,
+            activity=Activity.SHIP,
         )
         line.tell_backlog()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,14 +19,18 @@ from replicator.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
+    from replicator.checkpoint.inspection import Checkpoint
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.config import DatabaseConfig
     from replicator.destination.interface import Destination, TransferObserver
+    from replicator.replica.catalog import Catalog
     from replicator.replica.plan import Plan
     from replicator.replica.publish import PublishStep
     from replicator.replica.retention import KeepPolicy
     from replicator.service.board import StatusBoard
+    from replicator.service.shipping_line import ShippingLine
 
 _log = structlog.get_logger()
 
@@ -51,7 +56,7 @@ class TransferSettings:
 class Transfer:
     """Publishes the newest checkpoint in a checkpoint root at a destination, as often as it is asked to."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own that the caller owns
         self,
         database: DatabaseConfig,
         root: CheckpointRoot,
@@ -59,12 +64,15 @@ class Transfer:
         *,
         on_step: Callable[[PublishStep], None],
         board: StatusBoard,
+        line: ShippingLine | None = None,
     ) -> None:
+        """With a `line` the generation is shipped to from the moment on at which it becomes current."""
         self._database = database
         self._root = root
         self._settings = settings
         self._on_step = on_step
         self._board = board
+        self._line = line
 
     def run(
         self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]
@@ -88,6 +96,7 @@ class Transfer:
                 observer,
                 progress=self._on_step,
                 planned=planned,
+                handover=lambda catalog: self._handover(checkpoint, catalog, destination),
             )
         self._board.published(
             self._database.name,
@@ -98,8 +107,15 @@ class Transfer:
             reused_files=published.files_reused,
             reused_bytes=published.bytes_reused,
         )
+        if self._line:
+            self._line.report()
         self._report(published)
         return published
+
+    def _handover(
+        self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination
+    ) -> AbstractContextManager[None]:
+        return self._line.taking_over(checkpoint, catalog, destination) if self._line else nullcontext()
 
     def _report(self, published: Published) -> None:
         names = {"database": self._database.name, "destination": self._settings.destination_name}

@@ -29,7 +29,9 @@ def main(config_path: Path, last: PublishStep) -> None:
     config = load_config(config_path)
     configure_logging(config.service.log_format, config.service.log_level)
     with ProgressDisplay() as display:
-        build_service(config, config_path, stop=threading.Event(), display=display, on_step=on_step).run_once()
+        build_service(
+            config, config_path, stop=threading.Event(), display=display, ship=False, on_step=on_step
+        ).run_once()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""All that ships one database, put together: who reads its logs, who holds them, the lines to its destinations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from replicator.checkpoint.log_follower import LogFollower
+from replicator.service.log_loop import LogLoop
+from replicator.service.shipping_line import ShippingLine
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Sequence
+
+    from replicator.config import DatabaseConfig
+    from replicator.service.board import StatusBoard
+    from replicator.service.shipper import Shipper
+
+_log = structlog.get_logger()
+
+
+class DatabaseShipping:
+    """One database; for its `DatabaseLoop` a `LogHold`."""
+
+    def __init__(
+        self, database: DatabaseConfig, tick_seconds: float, destinations: Iterable[str], board: StatusBoard
+    ) -> None:
+        self._database = database
+        self._tick_seconds = tick_seconds
+        self._board = board
+        self._follower = LogFollower(database.path, budget_bytes=database.pin_budget_bytes)
+        self._ask_for_checkpoint: Callable[[], None] = lambda: None
+        self.lines = {
+            name: ShippingLine(database.name, name, self._follower, board, ask_for_checkpoint=self._ask)
+            for name in destinations
+        }
+
+    def log_loop(
+        self, ask_for_checkpoint: Callable[[], None], shippers: Sequence[Shipper], *, stop: threading.Event
+    ) -> LogLoop:
+        """Return who reads the logs; `shippers` are told of each reading."""
+        self._ask_for_checkpoint = ask_for_checkpoint
+
+        def tell_shippers() -> None:
+            for shipper in shippers:
+                shipper.wake()
+
+        return LogLoop(
+            self._database,
+            self._follower,
+            self._board,
+            tick_seconds=self._tick_seconds,
+            stop=stop,
+            on_reading=tell_shippers,
+            on_seal=self._seal,
+        )
+
+    def hold(self) -> int:
+        """See `LogHold`."""
+        return self._follower.hold()
+
+    def expect(self, captured_at_seconds: float, held_log: int) -> None:
+        """See `LogHold`."""
+        for line in self.lines.values():
+            line.expect(captured_at_seconds, held_log)
+
+    def end_hold(self) -> None:
+        """See `LogHold`."""
+        self._follower.end_hold()
+
+    def _seal(self, reason: str) -> None:
+        _log.info("checkpoint.wanted", database=self._database.name, reason=reason)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._ask_for_checkpoint()
