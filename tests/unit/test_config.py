@@ -106,7 +106,9 @@ def test_what_is_left_out_has_a_default(load: Load) -> None:
     config = load(DATABASE + DESTINATION)
     (database,), (destination,) = config.databases, config.destinations
     assert database.interval_seconds == 300.0
-    assert database.ship_wal_seconds is None
+    assert database.ship_wal_seconds == 1.0
+    assert database.tick_seconds == 1.0
+    assert database.pin_budget_bytes == 2 * 1024**3
     assert database.producer is Producer.INTERNAL
     assert database.verification is Verification.STRUCTURE
     assert database.min_free == FreeSpaceFloor(share=0.05)
@@ -131,7 +133,8 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
         + """
         interval = "90s"
         ship_wal = "100ms"
-        producer = "external"
+        pin_budget = "64MiB"
+        producer = "internal"
         verify = "engine"
         min_free = "2GiB"
         destinations = ["disk"]
@@ -157,8 +160,9 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     )
     (database,), (standby, disk) = config.databases, config.destinations
     assert database.interval_seconds == 90.0
-    assert database.ship_wal_seconds == 0.1
-    assert database.producer is Producer.EXTERNAL
+    assert database.tick_seconds == 0.1
+    assert database.pin_budget_bytes == 64 * 1024**2
+    assert database.producer is Producer.INTERNAL
     assert database.verification is Verification.ENGINE
     assert database.min_free == FreeSpaceFloor(size_bytes=2 * 1024**3)
     assert config.destinations_of(database) == (disk,)
@@ -175,10 +179,17 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     assert str(config.service.metrics) == "[::1]:9464"
     assert config.service.log_format is LogFormat.JSON
     assert config.service.log_level is LogLevel.DEBUG
-    assert [line.split(":")[0] for line in config.warnings] == [
-        "database[0].ship_wal",
-        "destination[0].connections",
-    ]
+    assert [line.split(":")[0] for line in config.warnings] == ["destination[0].connections"]
+
+
+def test_the_checkpoints_of_others_are_not_shipped_to(load: Load, problems: Problems) -> None:
+    external = DATABASE + 'producer = "external"\n'
+    (database,) = load(external + DESTINATION).databases
+    assert database.producer is Producer.EXTERNAL
+    assert database.tick_seconds is None
+    assert load(external + 'ship_wal = "off"\n' + DESTINATION).databases[0].tick_seconds is None
+    (problem,) = problems(external + 'ship_wal = "1s"\n' + DESTINATION)
+    assert problem.startswith('database[0].ship_wal = "1s": needs producer = "internal"')
 
 
 def test_a_destination_is_found_by_name(load: Load) -> None:
@@ -211,6 +222,9 @@ def test_free_space_floors(floor: FreeSpaceFloor, of_bytes: int, expected: int) 
         ('interval = "0s"', "interval", "must be more than zero"),
         ("interval = 300", "interval", "must be text in quotes with a unit"),
         ('ship_wal = "no"', "ship_wal", 'or "off"'),
+        ('ship_wal = "99ms"', "ship_wal", 'must be "100ms" or more, or "off"'),
+        ("pin_budget = 5", "pin_budget", "must be text in quotes with a unit"),
+        ('pin_budget = "5%"', "pin_budget", "is not a size"),
         ('producer = "me"', "producer", 'is unknown; write one of "internal", "external"'),
         ("verify = false", "verify", 'write one of "off", "structure", "engine"'),
         ('min_free = "5"', "min_free", "is neither a share nor a size"),
