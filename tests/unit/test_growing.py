@@ -178,6 +178,18 @@ def test_a_generation_that_was_removed(there: Breaking, growing: GrowingGenerati
         growing.extend(there.destination, growth_of((LOG, b"x"), marks=[Mark(at(1), LOG, 6)]))
 
 
+def test_a_journal_never_becomes_too_large_to_be_read(
+    there: Breaking, growing: GrowingGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replicator.replica.growing.SHIPPED_LIMIT_BYTES", 500)
+    for second in (1, 2, 3):
+        growing.extend(there.destination, growth_of((LOG, b"x"), marks=[Mark(at(second), LOG, 5 + second)]))
+    before = there.read(LOG), there.read(SHIPPED_NAME)
+    with pytest.raises(ProtocolError, match="full"):
+        growing.extend(there.destination, growth_of((LOG, b"x"), marks=[Mark(at(4), LOG, 9)]))
+    assert (there.read(LOG), there.read(SHIPPED_NAME)) == before
+
+
 @pytest.mark.parametrize("published", [b"", b"first"])
 def test_a_log_is_taken_over_from_another_generation(there: Breaking, published: bytes) -> None:
     later = GenerationId.at(at(60))
