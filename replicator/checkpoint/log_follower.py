@@ -22,6 +22,7 @@ from replicator.checkpoint.log_folder import LogFolder
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.sequence_chain import SequenceChain
 from replicator.errors import ReplicatorError, SourceChangedError, SourceError
+from replicator.rocksdb.filenames import wal_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,8 +215,12 @@ class LogFollower:
         if manifest is None or not self._is_current(manifest):
             self._follow_new_manifest()
             return
-        logs = self._logs.unfinished(self._logs.pin())
+        # What tables hold by now was in logs that are gone, or is in those that are read from now on.
+        manifest.read_on()
+        flushed_sequence, gone_below = manifest.state.last_sequence, manifest.state.wals_deletable_below
+        # Sooner than the logs are listed: a write into one that is created after that is of a later time.
         taken_at_seconds = time.time()
+        logs = self._logs.unfinished(self._logs.pin())
         # Newest first: RocksDB creates the next log before it writes out the last buffer of the one before.
         lengths = {log: log.whole_records_bytes() for log in reversed(logs)}
         manifest.read_on()
@@ -224,7 +229,11 @@ class LogFollower:
         elif manifest.state.discontinuities != self._discontinuities:
             self._seals.append("a column family was created or dropped, or files were ingested")
             self._begin_epoch(manifest)
-        elif not self._is_whole(logs, manifest.state.wals_deletable_below):
+        elif not (
+            self._is_whole(logs, manifest.state.wals_deletable_below)
+            and self._has_all_flushed(flushed_sequence, gone_below)
+        ):
+            self._logs.finish_below(self._whole_from)
             self._begin_epoch(manifest)
         else:
             self._logs.finish(logs)
@@ -259,7 +268,7 @@ class LogFollower:
         self._epoch += 1
 
     def _is_whole(self, logs: list[WalFile], deletable_below: int) -> bool:
-        """Whether all that was written between the last reading and this one is in hand."""
+        """Whether all that was written between the last reading and the newest write is in hand."""
         is_whole = True
         for log in logs:
             if log.was_recycled():
@@ -274,6 +283,15 @@ class LogFollower:
                 self._whole_from = max(self._whole_from, log.number)
                 is_whole = False
         return is_whole
+
+    def _has_all_flushed(self, last_sequence: int, deletable_below: int) -> bool:
+        """Whether the last write that went to a table is in hand: nothing need have been written after it."""
+        if self._chain.reaches(last_sequence, deletable_below=deletable_below):
+            return True
+        self._seals.append(f"a write-ahead log before {wal_name(deletable_below)} may have come and gone unseen")
+        self._whole_from = max(self._whole_from, deletable_below)
+        self._chain = SequenceChain(deletable_below - 1, last_sequence)
+        return False
 
     def _add_reading(self, taken_at_seconds: float, logs: list[WalFile], lengths: dict[WalFile, int]) -> None:
         # A log without a write may have a head already, while the one before it is still being completed.
