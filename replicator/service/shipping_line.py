@@ -74,9 +74,9 @@ class ShippingLine:
         follower: LogFollower,
         board: StatusBoard,
         *,
-        ask_for_checkpoint: Callable[[], None],
+        ask_for_checkpoint: Callable[[str], None],
     ) -> None:
-        """`ask_for_checkpoint` is called when only a new checkpoint brings the destination up to date."""
+        """`ask_for_checkpoint` is told why only a new checkpoint brings the destination up to date."""
         self.database = database
         self._names = {"database": database, "destination": destination}
         self._layout = ReplicaLayout(database)
@@ -126,7 +126,7 @@ class ShippingLine:
             published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
             self._expected = {at: log for at, log in self._expected.items() if at > published_at}
         if target is None:
-            self._ask()
+            self._ask(f"generation {catalog.generation} could not be brought up to date")
         else:
             self._failures = 0
             _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
@@ -150,7 +150,7 @@ class ShippingLine:
                 self._copy_from_current(target, destination, continuation.logs)
             self._send(target, destination, [_as_reading(continuation)])
         except SourceChangedError as error:
-            _log.info("shipping.not_continued", **self._names, reason=str(error))
+            _log.debug("shipping.not_continued", **self._names, reason=str(error))
             return None
         return self._caught_up(target, destination)
 
@@ -158,12 +158,12 @@ class ShippingLine:
         """Send what was read meanwhile; None if the epoch is over, or logs are gone."""
         try:
             while True:
-                readings, goes_on = self._follower.readings_since(target.next_serial, target.epoch)
+                readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
                 if not readings:
-                    return target if goes_on else None
+                    return None if ended else target
                 self._send(target, destination, readings)
         except SourceChangedError as error:
-            _log.info("shipping.not_continued", **self._names, reason=str(error))
+            _log.debug("shipping.not_continued", **self._names, reason=str(error))
             return None
 
     def _new_target(self, catalog: Catalog, continuation: Continuation) -> _Target | None:
@@ -223,23 +223,23 @@ class ShippingLine:
             if target is None:
                 return
             try:
-                readings, goes_on = self._follower.readings_since(target.next_serial, target.epoch)
+                readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
                 self._send(target, destination, readings)
                 self._look(target, destination)
             except (SourceChangedError, NotFoundError, ProtocolError) as error:
                 self._give_up(str(error))
-                self._ask()
+                self._ask(str(error))
                 return
-            if not goes_on:
-                self._give_up("what was captured later cannot be shipped to it")
+            if ended:
+                self._give_up(ended)
 
-    def _ask(self) -> None:
+    def _ask(self, reason: str) -> None:
         """Ask for a checkpoint at once; after several in vain wait longer and longer, or for the next in turn."""
         patience_seconds = min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
         self._failures += 1
         if time.monotonic() - self._asked_at >= patience_seconds:
             self._asked_at = time.monotonic()
-            self._ask_for_checkpoint()
+            self._ask_for_checkpoint(reason)
 
     def _give_up(self, reason: str) -> None:
         """Leave the generation as it is: complete, and as new as its journal says."""
