@@ -118,7 +118,7 @@ def test_a_destination_that_is_gone(
 
 
 def test_an_error_is_over_once_it_works_again(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
-    config.database("app", states.begin(tmp_path / "db"), interval="1s")
+    config.database("app", states.begin(tmp_path / "db"), interval="1s", ship_wal="off")
     config.destinations.append({"name": "here", "url": f"file://{tmp_path / 'here'}"})
     with RunningProgram("run", "-c", config.write()) as service:
         failed = service.wait_for("publish.failed")
@@ -147,7 +147,7 @@ def test_a_checkpoint_that_fails(config: ConfigFile, tmp_path: Path) -> None:
 def test_checkpoints_of_somebody_else(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
     database = states.begin(tmp_path / "db")
     run_program("checkpoint", database, tmp_path / "db.checkpoints")
-    config.database("app", database, producer="external").directory("here", tmp_path / "here")
+    config.database("app", database, producer="external", ship_wal="off").directory("here", tmp_path / "here")
     with RunningProgram("run", "-c", config.write()) as service:
         pair = pair_when(service, config, "here", is_published)
         found = status_document(config)["databases"]["app"]
