@@ -186,6 +186,19 @@ def test_the_file_used_longest_ago_is_closed_first(server: OpenSshServer, name: 
         assert connection.take_requests().count(RequestType.OPEN) == 3 * 100  # none for the log
 
 
+def test_a_long_range_is_copied_in_steps(server: OpenSshServer, name: str) -> None:
+    settings = server.settings(name)
+    folder = server.local_base / name
+    connection = ToldConnection.open(settings)
+    data = 6 * _DATA
+    with SftpDestination(connection, settings) as place:
+        place.append([Append(at("wal"), 0, data), Append(at("next"), 0, data[:7])])
+        connection.steps = []
+        place.copy_range(at("wal"), at("next"), offset=7, end=len(data))
+        assert connection.take_requests().count(RequestType.EXTENDED) == 3  # two for 36 MiB, one to sync
+    assert (folder / "next").read_bytes() == data
+
+
 def test_appends_keep_to_the_rate_in_small_steps(server: OpenSshServer, name: str) -> None:
     limiter = ActingLimiter(0, lambda: None)
     with SftpDestination.connect(server.settings(name), limiter) as place:
