@@ -94,8 +94,8 @@ class GrowingGeneration:
     def extend(self, destination: Destination, growth: Growth) -> None:
         """Append. After an error nothing counts as done, and the same call, or a longer one, may follow.
 
-        Raises `NotFoundError` and `ProtocolError` if the generation is not what it was left as, and whatever
-        else the destination raises.
+        Raises `NotFoundError` and `ProtocolError` if the generation is not what it was left as, `ProtocolError`
+        too if its journal is full, and whatever else the destination raises.
         """
         if self._is_unsure:
             self._cut_journal(destination)
@@ -104,6 +104,9 @@ class GrowingGeneration:
         for name, data in growth.data.items():
             appends.append(Append(self._folder / name, self.size_bytes(name), bytes(data)))
         lines = b"".join(map(encode_line, self._advance(logs, growth)))
+        if self._journal_bytes + len(lines) > SHIPPED_LIMIT_BYTES:
+            # Nobody would read it any more, and with it all that was shipped would be lost.
+            raise ProtocolError(f"{destination.label}: {self._folder / SHIPPED_NAME} is full")
         if lines:
             appends.append(Append(self._folder / SHIPPED_NAME, self._journal_bytes, lines))
         self._is_unsure = True
