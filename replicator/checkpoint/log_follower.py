@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from replicator.checkpoint.database_folder import DatabaseFolder
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The number of a log, or of a reading, that never comes: for who needs none.
 NEVER: Final = 1 << 64
+#: More are not kept for a user that is behind: about an hour's worth at ten a second.
+_MOST_READINGS: Final = 40_000
 
 
 class LogUser(Protocol):
@@ -57,16 +59,29 @@ class Grown:
 class Reading:
     """How far the logs had come at `taken_at_seconds` (since 1970), or a moment later.
 
-    `grown` are the logs that have become longer since the reading before, oldest first. This reading and later
-    ones tell of no log before `oldest_log`.
+    `grown` are the logs that have become longer since the reading before, oldest first, by `grown_bytes` in all.
+    This reading and later ones tell of no log before `oldest_log`. `follows` is the serial number of the last
+    reading before this one in which anything had grown.
     """
 
     serial: int
+    follows: int
     epoch: int
     taken_at_seconds: float
     oldest_log: int
     grown: tuple[Grown, ...]
     grown_bytes: int
+
+    def with_next(self, reading: Reading) -> Reading:
+        """Return this reading and the one after it as one, taken when that was."""
+        lengths = {item.log: item for item in (*self.grown, *reading.grown)}
+        return replace(
+            reading,
+            follows=self.follows,
+            oldest_log=self.oldest_log,
+            grown=tuple(sorted(lengths.values(), key=lambda item: item.log.number)),
+            grown_bytes=self.grown_bytes + reading.grown_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +112,7 @@ class LogFollower:
         self._serial = 0
         self._readings: deque[Reading] = deque()
         self._lengths: dict[WalFile, int] = {}
-        self._lost_serial = 0
+        self._last_grown = 0
         self._whole_from = 0
         self._held_log = NEVER
         self._users: list[LogUser] = []
@@ -152,7 +167,7 @@ class LogFollower:
         """
         with self._lock:
             found = [reading for reading in self._readings if reading.serial >= serial and reading.epoch == epoch]
-            if serial <= self._lost_serial:
+            if found and found[0].follows >= serial:
                 raise SourceChangedError("deleted logs took more space than they may, and were let go of")
             return found, "" if epoch == self._epoch else self._last_end
 
@@ -294,6 +309,7 @@ class LogFollower:
         self._readings.append(
             Reading(
                 serial=self._serial,
+                follows=self._last_grown,
                 epoch=self._epoch,
                 taken_at_seconds=taken_at_seconds,
                 oldest_log=logs[0].number if logs else NEVER,
@@ -301,15 +317,28 @@ class LogFollower:
                 grown_bytes=sum(grown.values()),
             )
         )
+        if grown:
+            self._last_grown = self._serial
+        if len(self._readings) > _MOST_READINGS:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Make one reading of every two that are old: who is that far behind wants the bytes, not each instant."""
+        old = [self._readings.popleft() for _ in range(len(self._readings) // 2)]
+        merged: list[Reading] = []
+        for number, reading in enumerate(old):
+            if number % 2 and merged[-1].epoch == reading.epoch:
+                merged[-1] = merged[-1].with_next(reading)
+            else:
+                merged.append(reading)
+        self._readings.extendleft(reversed(merged))
 
     def _release(self) -> None:
         """Let go of what nobody needs, and of the oldest logs once they take more space than they may."""
         next_serial = min((user.next_serial for user in self._users), default=NEVER)
-        while len(self._readings) > 1:
-            if not self._has_whole(self._readings[0].oldest_log):
-                self._lost_serial = self._readings[0].serial
-            elif self._readings[0].serial >= next_serial:
-                break
+        while len(self._readings) > 1 and (
+            self._readings[0].serial < next_serial or not self._has_whole(self._readings[0].oldest_log)
+        ):
             self._readings.popleft()
         pending_log = min([self._held_log, *(user.pending_log for user in self._users)])
         self._logs.release(min(pending_log, self._readings[0].oldest_log))
