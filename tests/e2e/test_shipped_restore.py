@@ -158,3 +158,9 @@ def test_damage_in_what_was_shipped(replica: GrownReplica, tmp_path: Path) -> No
 def test_wrong_usage(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
     finished = run_program("restore", tmp_path / "app", tmp_path / "db", *arguments, code=USAGE)
     assert message in " ".join(finished.errors.split())
+
+
+def test_help_shows_each_example_on_a_line_of_its_own() -> None:
+    lines = [line.strip() for line in run_program("restore", "--help").output.splitlines()]
+    assert 'replicator restore /srv/replica/conduwuit /tmp/before --at "10 minutes ago"' in lines
+    assert "replicator restore /srv/replica/conduwuit /tmp/before --at 2026-11-24T22:01:02Z" in lines
