@@ -72,17 +72,17 @@ class Following:
     def readings(self) -> list[Reading]:
         """Read, and take all readings that are new; the epoch must go on."""
         self.follower.read()
-        found, goes_on = self.take()
-        assert goes_on
+        found, ended = self.take()
+        assert not ended
         assert self.follower.take_seals() == []
         return found
 
-    def take(self) -> tuple[list[Reading], bool]:
-        """Take all readings that are new."""
-        found, goes_on = self.follower.readings_since(self.user.next_serial, self.epoch)
+    def take(self) -> tuple[list[Reading], str]:
+        """Take all readings that are new; say why the epoch is over, if it is."""
+        found, ended = self.follower.readings_since(self.user.next_serial, self.epoch)
         if found:
             self.user.next_serial = found[-1].serial + 1
-        return found, goes_on
+        return found, ended
 
     def grown(self) -> dict[int, int]:
         """Read, and return the logs that have grown, each with its length."""
@@ -91,8 +91,8 @@ class Following:
     def end(self) -> str:
         """Read, which must end the epoch for the reason that is returned, and tell nothing."""
         self.follower.read()
-        assert self.take() == ([], False)
         (reason,) = self.follower.take_seals()
+        assert self.take() == ([], reason)
         return reason
 
     def close(self) -> None:
@@ -226,8 +226,8 @@ def test_readings_that_are_not_taken_add_up(following: Following, database: Hand
     following.follower.read()
     backlog_bytes = size_of(database, 4) - before + size_of(database, 5)
     assert following.follower.backlog_bytes(following.user.next_serial, following.epoch) == backlog_bytes
-    found, goes_on = following.take()
-    assert goes_on
+    found, ended = following.take()
+    assert not ended
     assert [[item.log.number for item in reading.grown] for reading in found] == [[4], [4], [4], [5], []]
     assert [reading.serial for reading in found] == sorted({reading.serial for reading in found})
     assert following.follower.backlog_bytes(following.user.next_serial, following.epoch) == 0
@@ -499,10 +499,12 @@ def test_a_damaged_log_is_an_error_and_ends_the_epoch(following: Following, data
     overwrite(database.wal_path(4), len(whole) + 30, b"damage")
     with pytest.raises(CorruptFileError, match="damaged"):
         following.follower.read()
-    assert following.take() == ([], False)
+    found, ended = following.take()
+    assert found == []
+    assert "damaged" in ended
     overwrite(database.wal_path(4), 0, content)
     following.follower.read()
-    assert following.follower.take_seals() == ["the database can be read again"]
+    assert following.follower.take_seals() == [ended]
     following.begin()
 
 
@@ -515,7 +517,8 @@ def test_a_database_that_goes_away_and_comes_back(following: Following, database
     assert following.follower.take_seals() == []
     away.rename(database.path)
     following.follower.read()
-    assert following.follower.take_seals() == ["the database can be read again"]
+    (reason,) = following.follower.take_seals()
+    assert "no RocksDB database" in reason
     following.begin()
     database.write(4)
     assert following.grown() == {4: size_of(database, 4)}
@@ -579,8 +582,8 @@ def test_over_budget_the_oldest_logs_go_first_and_who_needed_them_is_told(tmp_pa
     with pytest.raises(SourceChangedError, match="let go of"):
         following.follower.readings_since(slow.next_serial, following.epoch)
     slow.next_serial = NEVER
-    found, goes_on = following.follower.readings_since(middle.next_serial, following.epoch)
-    assert goes_on
+    found, ended = following.follower.readings_since(middle.next_serial, following.epoch)
+    assert not ended
     for reading in found:
         for item in reading.grown:
             assert len(item.log.read(0, item.length_bytes)) == item.length_bytes

@@ -181,7 +181,7 @@ def test_a_generation_that_was_removed(there: Breaking, growing: GrowingGenerati
 def test_a_journal_never_becomes_too_large_to_be_read(
     there: Breaking, growing: GrowingGeneration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replicator.replica.growing.SHIPPED_LIMIT_BYTES", 500)
+    monkeypatch.setattr("replicator.replica.growing.LONGEST_JOURNAL_BYTES", 500)
     for second in (1, 2, 3):
         growing.extend(there.destination, growth_of((LOG, b"x"), marks=[Mark(at(second), LOG, 5 + second)]))
     before = there.read(LOG), there.read(SHIPPED_NAME)
