@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from replicator.checkpoint.database_folder import DatabaseFolder
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The number of a log, or of a reading, that never comes: for who needs none.
 NEVER: Final = 1 << 64
+#: More are not kept for a user that is behind: about an hour's worth at ten a second.
+_MOST_READINGS: Final = 40_000
 
 
 class LogUser(Protocol):
@@ -57,16 +59,29 @@ class Grown:
 class Reading:
     """How far the logs had come at `taken_at_seconds` (since 1970), or a moment later.
 
-    `grown` are the logs that have become longer since the reading before, oldest first. This reading and later
-    ones tell of no log before `oldest_log`.
+    `grown` are the logs that have become longer since the reading before, oldest first, by `grown_bytes` in all.
+    This reading and later ones tell of no log before `oldest_log`. `follows` is the serial number of the last
+    reading before this one in which anything had grown.
     """
 
     serial: int
+    follows: int
     epoch: int
     taken_at_seconds: float
     oldest_log: int
     grown: tuple[Grown, ...]
     grown_bytes: int
+
+    def with_next(self, reading: Reading) -> Reading:
+        """Return this reading and the one after it as one, taken when that was."""
+        lengths = {item.log: item for item in (*self.grown, *reading.grown)}
+        return replace(
+            reading,
+            follows=self.follows,
+            oldest_log=self.oldest_log,
+            grown=tuple(sorted(lengths.values(), key=lambda item: item.log.number)),
+            grown_bytes=self.grown_bytes + reading.grown_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +108,11 @@ class LogFollower:
         self._manifest: ManifestFile | None = None
         self._discontinuities = 0
         self._epoch = 0
+        self._last_end = ""
         self._serial = 0
         self._readings: deque[Reading] = deque()
         self._lengths: dict[WalFile, int] = {}
-        self._lost_serial = 0
+        self._last_grown = 0
         self._whole_from = 0
         self._held_log = NEVER
         self._users: list[LogUser] = []
@@ -144,16 +160,16 @@ class LogFollower:
             seals, self._seals = self._seals, []
         return seals
 
-    def readings_since(self, serial: int, epoch: int) -> tuple[list[Reading], bool]:
-        """Return the readings of an epoch from a serial number on, and whether the epoch still goes on.
+    def readings_since(self, serial: int, epoch: int) -> tuple[list[Reading], str]:
+        """Return the readings of an epoch from a serial number on, and why it ended; empty if it goes on.
 
         Raises `SourceChangedError` if the logs that they tell of were let go of.
         """
         with self._lock:
             found = [reading for reading in self._readings if reading.serial >= serial and reading.epoch == epoch]
-            if serial <= self._lost_serial:
+            if found and found[0].follows >= serial:
                 raise SourceChangedError("deleted logs took more space than they may, and were let go of")
-            return found, epoch == self._epoch
+            return found, "" if epoch == self._epoch else self._last_end
 
     def backlog_bytes(self, serial: int, epoch: int) -> int:
         """Return by how much the logs have grown in the readings of an epoch from a serial number on."""
@@ -192,7 +208,7 @@ class LogFollower:
     def close(self) -> None:
         """Let go of everything."""
         with self._lock:
-            self._begin_epoch(None)
+            self._begin_epoch(None, "the service stops")
             self._logs.close()
             self._readings.clear()
             self._lengths = {}
@@ -202,11 +218,11 @@ class LogFollower:
     def _read(self) -> None:
         try:
             self._look()
-        except ReplicatorError:
-            self._begin_epoch(None)
+        except ReplicatorError as error:
+            self._begin_epoch(None, str(error))
             raise
         except OSError as error:
-            self._begin_epoch(None)
+            self._begin_epoch(None, str(error))
             raise SourceError(f"cannot read {self._database.path}: {error.strerror}") from error
 
     def _look(self) -> None:
@@ -221,14 +237,17 @@ class LogFollower:
         manifest.read_on()
         if not self._is_current(manifest):
             self._follow_new_manifest()
-        elif manifest.state.discontinuities != self._discontinuities:
-            self._seals.append("a column family was created or dropped, or files were ingested")
-            self._begin_epoch(manifest)
-        elif not self._is_whole(logs, manifest.state.wals_deletable_below):
-            self._begin_epoch(manifest)
+            return
+        grown = self._take_lengths(logs, lengths)
+        missing = self._missing(logs, manifest.state.wals_deletable_below)
+        self._logs.finish(logs)
+        if manifest.state.discontinuities != self._discontinuities:
+            missing = "a column family was created or dropped, or files were ingested"
+        if missing:
+            self._seals.append(missing)
+            self._begin_epoch(manifest, missing)
         else:
-            self._logs.finish(logs)
-            self._add_reading(taken_at_seconds, logs, lengths)
+            self._add_reading(taken_at_seconds, logs, grown)
             self._release()
 
     def _is_current(self, manifest: ManifestFile) -> bool:
@@ -243,60 +262,83 @@ class LogFollower:
         except BaseException:
             manifest.close()
             raise
-        if self._readings:
-            self._seals.append(
-                "the primary began a new MANIFEST" if self._manifest else "the database can be read again"
-            )
+        reason = "the primary began a new MANIFEST" if self._manifest else self._last_end
         self._chain = SequenceChain()
-        self._begin_epoch(manifest)
+        self._begin_epoch(manifest, reason)
+        if self._readings:
+            self._seals.append(reason)
         self._note_oldest()
 
-    def _begin_epoch(self, manifest: ManifestFile | None) -> None:
+    def _begin_epoch(self, manifest: ManifestFile | None, reason: str) -> None:
         if self._manifest is not None and self._manifest is not manifest:
             self._manifest.close()
         self._manifest = manifest
         self._discontinuities = manifest.state.discontinuities if manifest else 0
         self._epoch += 1
+        self._last_end = reason
 
-    def _is_whole(self, logs: list[WalFile], deletable_below: int) -> bool:
-        """Whether all that was written between the last reading and this one is in hand."""
-        is_whole = True
+    def _missing(self, logs: list[WalFile], deletable_below: int) -> str:
+        """Say which logs that were written since the last reading are not in hand; empty if all are."""
+        missing = ""
         for log in logs:
             if log.was_recycled():
-                self._seals.append(f"{log.name} was recycled before all of it was read")
+                missing = f"{log.name} was recycled before all of it was read"
                 self._whole_from = max(self._whole_from, log.number + 1)
-                is_whole = False
             first, last = log.first_sequence, log.last_sequence
             if first is None or last is None:
                 continue
             if not self._chain.follow(log.number, first, last, deletable_below=deletable_below):
-                self._seals.append(f"a write-ahead log before {log.name} may have come and gone unseen")
+                missing = f"a write-ahead log before {log.name} may have come and gone unseen"
                 self._whole_from = max(self._whole_from, log.number)
-                is_whole = False
-        return is_whole
+        return missing
 
-    def _add_reading(self, taken_at_seconds: float, logs: list[WalFile], lengths: dict[WalFile, int]) -> None:
+    def _take_lengths(self, logs: list[WalFile], lengths: dict[WalFile, int]) -> dict[WalFile, int]:
+        """Note how long the logs are; return by how much they have grown, oldest first."""
         # A log without a write may have a head already, while the one before it is still being completed.
         written = [log for log in logs if log.first_sequence is not None]
-        grown = tuple(Grown(log, lengths[log]) for log in written if lengths[log] > self._lengths.get(log, 0))
-        grown_bytes = sum(item.length_bytes - self._lengths.get(item.log, 0) for item in grown)
-        self._lengths.update((item.log, item.length_bytes) for item in grown)
+        grown = {log: lengths[log] - self._lengths.get(log, 0) for log in written}
+        self._lengths.update((log, lengths[log]) for log in written)
+        return {log: by_bytes for log, by_bytes in grown.items() if by_bytes}
+
+    def _add_reading(self, taken_at_seconds: float, logs: list[WalFile], grown: dict[WalFile, int]) -> None:
         last = self._readings[-1] if self._readings else None
         if last is not None and last.epoch == self._epoch and not last.grown:
             # It told nothing but a time, and this one tells a later one.
             self._readings.pop()
         self._serial += 1
-        oldest_log = logs[0].number if logs else NEVER
-        self._readings.append(Reading(self._serial, self._epoch, taken_at_seconds, oldest_log, grown, grown_bytes))
+        self._readings.append(
+            Reading(
+                serial=self._serial,
+                follows=self._last_grown,
+                epoch=self._epoch,
+                taken_at_seconds=taken_at_seconds,
+                oldest_log=logs[0].number if logs else NEVER,
+                grown=tuple(Grown(log, self._lengths[log]) for log in grown),
+                grown_bytes=sum(grown.values()),
+            )
+        )
+        if grown:
+            self._last_grown = self._serial
+        if len(self._readings) > _MOST_READINGS:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Make one reading of every two that are old: who is that far behind wants the bytes, not each instant."""
+        old = [self._readings.popleft() for _ in range(len(self._readings) // 2)]
+        merged: list[Reading] = []
+        for number, reading in enumerate(old):
+            if number % 2 and merged[-1].epoch == reading.epoch:
+                merged[-1] = merged[-1].with_next(reading)
+            else:
+                merged.append(reading)
+        self._readings.extendleft(reversed(merged))
 
     def _release(self) -> None:
         """Let go of what nobody needs, and of the oldest logs once they take more space than they may."""
         next_serial = min((user.next_serial for user in self._users), default=NEVER)
-        while len(self._readings) > 1:
-            if not self._has_whole(self._readings[0].oldest_log):
-                self._lost_serial = self._readings[0].serial
-            elif self._readings[0].serial >= next_serial:
-                break
+        while len(self._readings) > 1 and (
+            self._readings[0].serial < next_serial or not self._has_whole(self._readings[0].oldest_log)
+        ):
             self._readings.popleft()
         pending_log = min([self._held_log, *(user.pending_log for user in self._users)])
         self._logs.release(min(pending_log, self._readings[0].oldest_log))

@@ -44,7 +44,7 @@ def generations(
     known_hosts: KnownHostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""List the generations at SOURCE, oldest first.
+    """List the generations at SOURCE, oldest first.
 
     \b
     replicator generations sftp://replica@standby.example.org/srv/replica/conduwuit
@@ -71,7 +71,8 @@ def verify(  # noqa: PLR0913 - options of a command
 ) -> None:
     """Read a generation and check every byte.
 
-    Sizes, SHA-256 of every file, structure of MANIFEST and write-ahead logs. Ends with 4 if anything is damaged.
+    Sizes, SHA-256 of every file and of all that was shipped, structure of MANIFEST and write-ahead logs. Ends
+    with 4 if anything is damaged.
     """
     if every and generation:
         raise typer.BadParameter("--all and --generation exclude each other")
@@ -113,7 +114,7 @@ def restore_command(  # noqa: PLR0913 - options of a command
     known_hosts: KnownHostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Restore a generation to TARGET, ready to be opened.
+    """Restore a generation to TARGET, ready to be opened.
 
     Its newest state is restored, with all that was shipped to it; with --at an earlier one, of any generation.
     Every byte is checked against a SHA-256; CURRENT is written last. A restore that broke off goes on where it was

@@ -203,9 +203,9 @@ class Destination(Protocol):
         and the failed item's file is too short in the end, unless it was long enough before or only the sync
         failed. So a reader compares sizes, or better digests, before a later item counts.
 
-        Files are found again by name in each call as far as this object knows: a file that somebody else
-        removed, or replaced by a shorter one, is reported, and one replaced by a longer one is not.
-        A symbolic link is never written through, be it the last part of the name.
+        A file that somebody else removed, or replaced by a shorter one, is reported; if it was replaced by a
+        longer one, what is written may be lost unnoticed. Changes made through this object are always seen. A
+        symbolic link is never written through, unless its folder's name is one.
 
         Raises `NotFoundError` if a file or its folder is missing; `ProtocolError` if a file has fewer bytes than
         `offset` before, and nothing of that item is written then, or fewer than `end` after; `NoSpaceError`;

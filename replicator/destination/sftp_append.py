@@ -67,11 +67,13 @@ class Appender:
                 # Broken off in the middle: answers that are still to come must not reach the next call.
                 self._connection.close()
                 self._open.clear()
-            self.forget()
+            else:
+                self.forget()
+                self._connection.receive_all()
             raise
 
     def forget(self) -> None:
-        """Close all files; nothing is waited for."""
+        """Post what closes all files."""
         for target in list(self._open):
             self._close(target)
 

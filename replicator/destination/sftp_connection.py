@@ -26,6 +26,7 @@ from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Self
 
     from replicator.destination.sftp_login import SshLine
     from replicator.destination.sftp_protocol import Request
@@ -63,7 +64,7 @@ class SftpConnection:
             self._outbox = memoryview(bytearray(_FLUSH_AT_BYTES + largest))
 
     @classmethod
-    def open(cls, settings: SftpSettings) -> SftpConnection:
+    def open(cls, settings: SftpSettings) -> Self:
         """Log in and begin a session."""
         line = log_in(settings)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from replicator.destination.interface import Append
 from replicator.errors import NotFoundError, ProtocolError
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
     from replicator.destination.interface import Destination
     from replicator.replica.layout import GenerationId, ReplicaLayout
+
+
+#: A longer journal takes long to read, and one beyond `SHIPPED_LIMIT_BYTES` is not read at all. This is enough for
+#: almost three hours with ten lines a second; then it is time for another generation.
+LONGEST_JOURNAL_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class GrowingGeneration:
         self.generation = generation
         self._folder = layout.generation(generation)
         self._logs = dict(logs)
+        self._marked_bytes = {name: prefix.size_bytes for name, prefix in logs.items()}
         self._journal_bytes = 0
         self._is_unsure = False
 
@@ -91,11 +97,15 @@ class GrowingGeneration:
         """Return how much of a log is there for sure."""
         return self._logs[name].size_bytes if name in self._logs else 0
 
+    def marked_bytes(self, name: str) -> int:
+        """Return how much of a log can be restored: what the catalog or the last mark tells of."""
+        return self._marked_bytes.get(name, 0)
+
     def extend(self, destination: Destination, growth: Growth) -> None:
         """Append. After an error nothing counts as done, and the same call, or a longer one, may follow.
 
-        Raises `NotFoundError` and `ProtocolError` if the generation is not what it was left as, and whatever
-        else the destination raises.
+        Raises `NotFoundError` and `ProtocolError` if the generation is not what it was left as, `ProtocolError`
+        too if its journal is full, and whatever else the destination raises.
         """
         if self._is_unsure:
             self._cut_journal(destination)
@@ -104,12 +114,15 @@ class GrowingGeneration:
         for name, data in growth.data.items():
             appends.append(Append(self._folder / name, self.size_bytes(name), bytes(data)))
         lines = b"".join(map(encode_line, self._advance(logs, growth)))
+        if self._journal_bytes + len(lines) > LONGEST_JOURNAL_BYTES:
+            raise ProtocolError(f"{destination.label}: {self._folder / SHIPPED_NAME} is full")
         if lines:
             appends.append(Append(self._folder / SHIPPED_NAME, self._journal_bytes, lines))
         self._is_unsure = True
         destination.append(appends)
         self._is_unsure = False
         self._logs = logs
+        self._marked_bytes.update((mark.name, mark.size_bytes) for mark in growth.marks)
         self._journal_bytes += len(lines)
 
     def take_over(

@@ -8,19 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.errors import DamageError, NotFoundError
+from replicator.errors import DamageError, NotFoundError, ProtocolError
 from replicator.replica.catalog import CATALOG_LIMIT_BYTES, decode_draft
-from replicator.replica.generations import folder_sizes, generation_ids, linked_generations, read_catalog
+from replicator.replica.generations import (
+    folder_sizes,
+    generation_ids,
+    linked_generations,
+    read_catalog,
+    read_contents,
+)
 from replicator.replica.layout import CATALOG_NAME
 from replicator.replica.plan import Stored, StoredFile
+from replicator.rocksdb.filenames import FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Catalog, Writer
     from replicator.replica.layout import GenerationId, ReplicaLayout
+    from replicator.replica.shipped import ShippedLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,12 @@ def _newest_catalog(destination: Destination, layout: ReplicaLayout, ids: list[G
 
 def _stored_generation(destination: Destination, layout: ReplicaLayout, catalog: Catalog) -> dict[str, StoredFile]:
     folder = layout.generation(catalog.generation)
-    return _stored_files(folder, catalog, folder_sizes(destination, folder))
+    try:
+        contents = read_contents(destination, layout, catalog)
+    except ProtocolError:
+        # A journal too large to be read must not keep a new generation from being published.
+        return _stored_files(folder, catalog, folder_sizes(destination, folder))
+    return _stored_files(folder, catalog, contents.sizes, contents.journal.lines)
 
 
 def _leftover(
@@ -108,10 +121,24 @@ def _leftover(
 
 
 def _stored_files(
-    folder: PurePosixPath, catalog: Catalog, sizes: Mapping[str, int | None]
+    folder: PurePosixPath,
+    catalog: Catalog,
+    sizes: Mapping[str, int | None],
+    lines: Iterable[ShippedLine] = (),
 ) -> dict[str, StoredFile]:
-    return {
+    stored = {
         file.name: StoredFile(folder / file.name, file.size_bytes, file.identity, file.sha256)
         for file in catalog.files
-        if sizes.get(file.name) == file.size_bytes
+        if file.kind is not FileKind.WAL and sizes.get(file.name) == file.size_bytes
     }
+    prefixes: dict[str, dict[int, str]] = {}
+    for file in catalog.files:
+        if file.kind is FileKind.WAL and file.sha256:
+            prefixes[file.name] = {file.size_bytes: file.sha256}
+    for line in lines:
+        prefixes.setdefault(line.name, {})[line.size_bytes] = line.sha256
+    for name, known in prefixes.items():
+        size_bytes = sizes.get(name)
+        if size_bytes is not None and size_bytes >= max(known):
+            stored[name] = StoredFile(folder / name, size_bytes, "", known.get(size_bytes), known)
+    return stored

@@ -3,9 +3,9 @@
 Pure: an inventory and what is known of the destination in, actions out; `publish` carries them out.
 
 A table or blob file is had already when its name, its size and its identity are all equal. A write-ahead log has
-no identity: it is compared by the SHA-256 of as many of our own bytes as the destination's copy has. The newest
-one is never shared by hard link, since it still grows and a generation never changes. CURRENT, MANIFEST, OPTIONS
-and IDENTITY are small and always sent.
+no identity: it is compared by SHA-256, at each length of which the destination's digest is known, for it may have
+grown by what was shipped. One that may still grow is never shared by hard link: what is shipped to one generation
+must not change another. CURRENT, MANIFEST, OPTIONS and IDENTITY are small and always sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from replicator.destination.interface import Prefix
 from replicator.errors import MissingCapabilityError
-from replicator.replica.layout import parse_database_file
+from replicator.replica.growing_logs import growing_logs
 from replicator.rocksdb.filenames import FileKind
 
 if TYPE_CHECKING:
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A finished file at the destination, as its catalog or draft describes it.
+    """A finished file at the destination, as its catalog or draft describes it, and what was shipped to it.
 
-    Its folder's listing has shown that it has the size; `sha256` is None where only a draft tells of it.
+    Its folder's listing has shown that it has the size. `sha256` is None where only a draft tells of the file, and
+    where a write-ahead log may be torn. `prefixes` is what is known of the first bytes of a log: digest by length.
     """
 
     path: PurePosixPath
     size_bytes: int
     identity: str
     sha256: str | None
+    prefixes: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """The file is had from `source`, by hard link or by the destination's own copy."""
+    """The file is had from `source`, by hard link or by the destination's own copy.
+
+    Of a log that is copied, `source` may have more bytes than the file.
+    """
 
     file: DatabaseFile
     source: PurePosixPath
@@ -102,10 +107,10 @@ class LogDigests:
 
     by_name: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
-    def matches(self, stored: StoredFile, name: str) -> bool:
-        """Whether our log begins with exactly what is stored."""
-        ours = self.by_name.get(name, {}).get(stored.size_bytes)
-        return ours is not None and ours == stored.sha256
+    def common_bytes(self, stored: StoredFile, name: str) -> int:
+        """Return the most first bytes that our log is known to have in common with the one that is stored."""
+        ours = self.by_name[name]
+        return max((length for length, sha256 in stored.prefixes.items() if ours.get(length) == sha256), default=0)
 
 
 def log_lengths(inventory: Inventory, stored: Stored) -> dict[str, tuple[int, ...]]:
@@ -117,7 +122,8 @@ def log_lengths(inventory: Inventory, stored: Stored) -> dict[str, tuple[int, ..
     for file in inventory.files:
         if file.kind is FileKind.WAL:
             theirs = (place.get(file.name) for place in (stored.generation, stored.upload))
-            wanted = {other.size_bytes for other in theirs if other and other.size_bytes <= file.size_bytes}
+            known = {length for other in theirs if other for length in other.prefixes}
+            wanted = {length for length in known if length <= file.size_bytes}
             lengths[file.name] = tuple(sorted(wanted | {file.size_bytes}))
     return lengths
 
@@ -140,25 +146,16 @@ def make_plan(
             "the server offers neither hardlink@openssh.com nor copy-data: every checkpoint would be sent in full",
             hint="use a server with one of them, such as OpenSSH, or set `reupload = true` on the destination",
         )
-    planner = _Planner(stored, capabilities, log_digests, newest_log=_newest_log(inventory))
+    growing = growing_logs({file.name: file.size_bytes for file in inventory.files})
+    planner = _Planner(stored, capabilities, log_digests, growing)
     actions = [planner.action(file) for file in inventory.files]
     reuse = tuple(action for action in actions if isinstance(action, Reuse))
-    linked = tuple(action for action in reuse if planner.may_link(action.file))
     return Plan(
         keep=tuple(action for action in actions if isinstance(action, Keep)),
-        link=linked,
+        link=tuple(action for action in reuse if planner.may_link(action.file)),
         copy=tuple(action for action in reuse if not planner.may_link(action.file)),
         send=tuple(action for action in actions if isinstance(action, Send)),
     )
-
-
-def _newest_log(inventory: Inventory) -> str | None:
-    numbers = {
-        parsed.number or 0: file.name
-        for file in inventory.files
-        if (parsed := parse_database_file(file.name)) and parsed.kind is FileKind.WAL
-    }
-    return numbers[max(numbers)] if numbers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ class _Planner:
     stored: Stored
     capabilities: Capabilities
     log_digests: LogDigests
-    newest_log: str | None
+    growing_logs: frozenset[str]
 
     def action(self, file: DatabaseFile) -> Keep | Reuse | Send:
         if file.kind in {FileKind.TABLE, FileKind.BLOB}:
@@ -176,7 +173,13 @@ class _Planner:
         return Send(file)
 
     def may_link(self, file: DatabaseFile) -> bool:
-        return self.capabilities.hard_link and file.name != self.newest_log
+        there = self.stored.generation.get(file.name)
+        return (
+            self.capabilities.hard_link
+            and file.name not in self.growing_logs
+            and there is not None
+            and there.size_bytes == file.size_bytes
+        )
 
     def _may_reuse(self, file: DatabaseFile) -> bool:
         return self.may_link(file) or self.capabilities.server_copy
@@ -190,15 +193,18 @@ class _Planner:
         return Send(file)
 
     def _log(self, file: DatabaseFile) -> Keep | Reuse | Send:
+        whole = self.log_digests.by_name[file.name][file.size_bytes]
         there = self.stored.upload.get(file.name)
-        if there and there.size_bytes == file.size_bytes and self.log_digests.matches(there, file.name):
-            return Keep(file, there.sha256)
+        if there and there.size_bytes == file.size_bytes == self.log_digests.common_bytes(there, file.name):
+            return Keep(file, whole)
         there = self.stored.generation.get(file.name)
-        if there and there.sha256 and self.log_digests.matches(there, file.name):
-            if there.size_bytes == file.size_bytes and self._may_reuse(file):
-                return Reuse(file, there.path, there.sha256)
-            if self.capabilities.server_copy and there.size_bytes:
-                return Send(file, Prefix(there.path, there.size_bytes))
+        if there is None:
+            return Send(file)
+        common_bytes = self.log_digests.common_bytes(there, file.name)
+        if common_bytes == file.size_bytes and self._may_reuse(file):
+            return Reuse(file, there.path, whole)
+        if common_bytes and self.capabilities.server_copy:
+            return Send(file, Prefix(there.path, common_bytes))
         return Send(file)
 
 

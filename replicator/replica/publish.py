@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from replicator.destination.interface import Link, Upload
+from replicator.destination.interface import Link, Prefix, Upload
 from replicator.errors import (
     DestinationError,
     InterruptedTransferError,
@@ -40,10 +40,12 @@ from replicator.replica.layout import (
     link_text,
 )
 from replicator.replica.local_digest import sha256_of_prefixes
+from replicator.replica.plan import Send
 from replicator.replica.retention import generations_to_drop
+from replicator.rocksdb.filenames import FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from pathlib import Path, PurePosixPath
 
@@ -163,6 +165,22 @@ class _Transfer:
         return self._observer.stop_requested()
 
 
+class _Silent:
+    """Passes on nothing but the wish to stop: what the destination copies by itself is not sent."""
+
+    def __init__(self, observer: TransferObserver) -> None:
+        self._observer = observer
+
+    def bytes_moved(self, count: int) -> None:
+        pass
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
+        pass
+
+    def stop_requested(self) -> bool:
+        return self._observer.stop_requested()
+
+
 class _Publication:
     """One publish under way; a method for each step."""
 
@@ -221,22 +239,17 @@ class _Publication:
     def reuse(self) -> None:
         """Link and copy what the destination has already."""
         self._destination.link([Link(item.source, self._target(item.file.name)) for item in self._plan.link])
-        self._destination.copy([Link(item.source, self._target(item.file.name)) for item in self._plan.copy])
+        logs = [item for item in self._plan.copy if item.file.kind is FileKind.WAL]
+        others = [item for item in self._plan.copy if item.file.kind is not FileKind.WAL]
+        self._destination.copy([Link(item.source, self._target(item.file.name)) for item in others])
+        # What is shipped to the source meanwhile makes it longer: exactly the first bytes are copied.
+        self._upload(
+            [Send(item.file, Prefix(item.source, item.file.size_bytes)) for item in logs], _Silent(self.transfer)
+        )
 
     def upload(self) -> None:
         """Send the rest."""
-        self._destination.upload(
-            [
-                Upload(
-                    source=self._request.folder / item.file.name,
-                    target=self._target(item.file.name),
-                    size_bytes=item.file.size_bytes,
-                    prefix=item.prefix,
-                )
-                for item in self._plan.send
-            ],
-            self.transfer,
-        )
+        self._upload(self._plan.send, self.transfer)
 
     def write_catalog(self) -> None:
         """Check that everything is there, and describe it."""
@@ -299,6 +312,20 @@ class _Publication:
 
     def _target(self, name: str) -> PurePosixPath:
         return self._upload_folder / name
+
+    def _upload(self, items: Iterable[Send], observer: TransferObserver) -> None:
+        self._destination.upload(
+            [
+                Upload(
+                    source=self._request.folder / item.file.name,
+                    target=self._target(item.file.name),
+                    size_bytes=item.file.size_bytes,
+                    prefix=item.prefix,
+                )
+                for item in items
+            ],
+            observer,
+        )
 
     def _remove_unwanted(self, leftover: Leftover) -> None:
         kept = {item.file.name for item in self._plan.keep} | {CATALOG_NAME}

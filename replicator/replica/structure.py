@@ -17,7 +17,8 @@ from replicator.rocksdb.record_log import Tail
 from replicator.rocksdb.wal import WalReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+    from io import FileIO
     from pathlib import Path
 
     from replicator.replica.catalog import Catalog, CatalogFile
@@ -25,33 +26,46 @@ if TYPE_CHECKING:
     from replicator.rocksdb.manifest import ManifestVersion
 
 
-def check_log(file: CatalogFile, local: Path, catalog: Catalog) -> list[Finding]:
-    """Read every record of a MANIFEST or a write-ahead log; `local` is a copy of it.
+def check_manifest(file: CatalogFile, local: Path, catalog: Catalog) -> list[Finding]:
+    """Read every record of a MANIFEST, which ends with a whole one, and compare it with the catalog.
 
-    An unfinished record at the end of a write-ahead log is no finding, since RocksDB leaves one when the primary
-    dies. A MANIFEST is copied up to a whole record.
+    `local` is a copy of it.
     """
-    manifest = ManifestState()
-    reader: LogReader = manifest if file.kind is FileKind.MANIFEST else WalReader(_number(file))
-    try:
-        _feed(reader, local)
-    except (CorruptFileError, UnsupportedFormatError) as error:
-        return [Finding(file.name, f"is not sound: {error}")]
-    sound_tails = {Tail.CLEAN} if file.kind is FileKind.MANIFEST else {Tail.CLEAN, Tail.TORN}
-    if reader.tail() not in sound_tails:
-        return [Finding(file.name, f"is damaged after byte {reader.next_offset}")]
-    if file.kind is FileKind.MANIFEST:
-        return list(_disagreements(manifest.snapshot(), catalog))
+    state = ManifestState()
+    with local.open("rb", buffering=0) as content:
+        problem = _read_up_to(file.size_bytes, state, content, {Tail.CLEAN})
+    return [Finding(file.name, problem)] if problem else list(_disagreements(state.snapshot(), catalog))
+
+
+def check_wal(file: CatalogFile, local: Path, shipped_bytes: Collection[int]) -> list[Finding]:
+    """Read every record of a write-ahead log; `local` is a copy of it.
+
+    At each of the lengths `shipped_bytes` a record must end. At the end of a log that was not shipped an
+    unfinished one is no finding, since RocksDB leaves one when the primary dies.
+    """
+    reader = WalReader(_number(file))
+    with local.open("rb", buffering=0) as content:
+        for length in sorted({*shipped_bytes, file.size_bytes}):
+            problem = _read_up_to(length, reader, content, {Tail.CLEAN, Tail.TORN})
+            if not problem and length in shipped_bytes and reader.end_offset != length:
+                problem = f"was shipped up to byte {length}, where no record ends"
+            if problem:
+                return [Finding(file.name, problem)]
     return []
 
 
-def _feed(reader: LogReader, local: Path) -> None:
-    def read(offset: int, count: int) -> bytes:
-        file.seek(offset)
-        return file.read(count)
+def _read_up_to(length: int, reader: LogReader, content: FileIO, sound_tails: Collection[Tail]) -> str:
+    """Read on to a length in bytes; say what is wrong up to there, or nothing."""
 
-    with local.open("rb", buffering=0) as file:
-        feed_log(reader, read, local.stat().st_size)
+    def read(offset: int, count: int) -> bytes:
+        content.seek(offset)
+        return content.read(count)
+
+    try:
+        feed_log(reader, read, length)
+    except (CorruptFileError, UnsupportedFormatError) as error:
+        return f"is not sound: {error}"
+    return "" if reader.tail() in sound_tails else f"is damaged after byte {reader.next_offset}"
 
 
 def _disagreements(version: ManifestVersion, catalog: Catalog) -> Iterator[Finding]:

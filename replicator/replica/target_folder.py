@@ -115,7 +115,7 @@ class TargetFolder:
         return {name for name in names if parse_database_file(name.removesuffix(PART_SUFFIX))}
 
     def has(self, file: CatalogFile) -> bool:
-        """Whether the file lies here with the size and the SHA-256 of its catalog."""
+        """Whether the file lies here with the size and the SHA-256 that were recorded for it."""
         try:
             descriptor = os.open(self.path / file.name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:

@@ -1,7 +1,9 @@
 """Verifying a generation: is every file there, is it what the catalog says, does it make sense to RocksDB.
 
 Never stops at the first finding. Tables and blob files are read for their SHA-256 and stored nowhere; MANIFEST
-and write-ahead logs are fetched to a temporary folder, one at a time, and their records are read too.
+and write-ahead logs are fetched to a temporary folder, one at a time, and their records are read too. What was
+shipped is read up to the newest state: each one before it must be sound as well, and what follows is an append
+under way.
 """
 
 from __future__ import annotations
@@ -20,18 +22,21 @@ from replicator.errors import (
     PermanentDestinationError,
 )
 from replicator.replica.catalog import Finding, compare_with_listing, encode_checksums
-from replicator.replica.generations import folder_sizes, read_catalog
+from replicator.replica.generations import read_catalog, read_contents
 from replicator.replica.layout import CATALOG_NAME, CHECKSUMS_NAME
-from replicator.replica.structure import check_log
+from replicator.replica.local_digest import sha256_of_prefixes
+from replicator.replica.shipped import SHIPPED_NAME, newest_state
+from replicator.replica.structure import check_manifest, check_wal
 from replicator.rocksdb.filenames import CURRENT_NAME, FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
     from replicator.replica.catalog import Catalog, CatalogFile
     from replicator.replica.layout import GenerationId, ReplicaLayout
+    from replicator.replica.shipped import ShippedLine
 
 _LOG_KINDS = frozenset({FileKind.MANIFEST, FileKind.WAL})
 
@@ -54,19 +59,25 @@ def verify_generation(
     Raises `NotFoundError` if there is no such generation, `TransientDestinationError`, `InterruptedTransferError`,
     and `ProtocolError` for a catalog that is too large or of an unknown format.
     """
-    sizes = folder_sizes(destination, layout.generation(generation))
     try:
         catalog = read_catalog(destination, layout, generation)
     except DamageError as error:
+        # A generation that is not there has no damage.
+        destination.list_folder(layout.generation(generation))
         return Verified(generation, 0, 0, (Finding(CATALOG_NAME, f"cannot be used: {error}"),))
-    findings = compare_with_listing(catalog, sizes)
+    contents = read_contents(destination, layout, catalog)
+    journal = contents.journal
+    findings = compare_with_listing(catalog, contents.sizes)
+    if journal.problem:
+        findings.append(Finding(SHIPPED_NAME, journal.problem))
     unusable = {finding.name for finding in findings}
     reading = _Reading(destination, layout.generation(generation), observer)
-    present = [file for file in catalog.files if file.name not in unusable]
+    files = newest_state(catalog, journal.lines).files
+    present = [file for file in files if file.name not in unusable]
     reading.read_digests([file for file in present if file.kind not in _LOG_KINDS])
-    reading.read_logs([file for file in present if file.kind in _LOG_KINDS], catalog)
+    reading.read_logs([file for file in present if file.kind in _LOG_KINDS], catalog, journal.lines)
     reading.read_small_files(catalog)
-    return Verified(generation, len(catalog.files), reading.bytes_read, (*findings, *reading.findings))
+    return Verified(generation, len(files), reading.bytes_read, (*findings, *reading.findings))
 
 
 #: Errors that say nothing about the file that was to be read.
@@ -97,13 +108,18 @@ class _Reading:
                     self._read_alone(file, None)
         self._compare(files)
 
-    def read_logs(self, files: Sequence[CatalogFile], catalog: Catalog) -> None:
-        """Compare the SHA-256 of logs, and read their records."""
+    def read_logs(self, files: Sequence[CatalogFile], catalog: Catalog, lines: Sequence[ShippedLine]) -> None:
+        """Compare the SHA-256 of logs, and of what `lines` tell of them, and read their records."""
         with tempfile.TemporaryDirectory(prefix="replicator-verify-") as scratch:
             for file in files:
                 local = Path(scratch) / file.name
                 if self._read_alone(file, local) and self._compare([file]):
-                    self.findings += check_log(file, local, catalog)
+                    if file.kind is FileKind.MANIFEST:
+                        self.findings += check_manifest(file, local, catalog)
+                    else:
+                        shipped = {line.size_bytes: line.sha256 for line in lines if line.name == file.name}
+                        self._compare_prefixes(file, local, shipped)
+                        self.findings += check_wal(file, local, shipped)
                 local.unlink(missing_ok=True)
 
     def read_small_files(self, catalog: Catalog) -> None:
@@ -140,12 +156,19 @@ class _Reading:
 
     def _compare(self, files: Sequence[CatalogFile]) -> bool:
         wrong = [
-            Finding(file.name, "does not have the SHA-256 of its catalog")
+            Finding(file.name, "does not have the SHA-256 that was recorded for it")
             for file in files
             if self._digests.get(file.name, file.sha256) != file.sha256
         ]
         self.findings += wrong
         return not wrong
+
+    def _compare_prefixes(self, file: CatalogFile, local: Path, shipped: Mapping[int, str]) -> None:
+        found = sha256_of_prefixes(local, shipped)
+        wrong = [length for length, sha256 in shipped.items() if found[length] != sha256]
+        if wrong:
+            problem = f"tells of a SHA-256 that the first {wrong[0]} bytes of {file.name} do not have"
+            self.findings.append(Finding(SHIPPED_NAME, problem))
 
     # --- TransferObserver ----------------------------------------------------------------------------
 

@@ -121,8 +121,10 @@ class DatabaseLoop:
         finally:
             self._capture.close()
 
-    def ask_for_checkpoint(self) -> None:
+    def ask_for_checkpoint(self, reason: str) -> None:
         """Have a checkpoint made before its time; from any thread."""
+        if not self._asked.is_set():
+            _log.info("checkpoint.wanted", database=self.name, reason=reason)
         self._asked.set()
         self._watcher.wake()
 

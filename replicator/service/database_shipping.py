@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from replicator.checkpoint.log_follower import LogFollower
 from replicator.service.log_loop import LogLoop
 from replicator.service.shipping_line import ShippingLine
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from replicator.service.board import StatusBoard
     from replicator.service.shipper import Shipper
 
-_log = structlog.get_logger()
-
 
 class DatabaseShipping:
     """One database; for its `DatabaseLoop` a `LogHold`."""
@@ -31,14 +27,14 @@ class DatabaseShipping:
         self._tick_seconds = tick_seconds
         self._board = board
         self._follower = LogFollower(database.path, budget_bytes=database.pin_budget_bytes)
-        self._ask_for_checkpoint: Callable[[], None] = lambda: None
+        self._ask_for_checkpoint: Callable[[str], None] = lambda _reason: None
         self.lines = {
             name: ShippingLine(database.name, name, self._follower, board, ask_for_checkpoint=self._ask)
             for name in destinations
         }
 
     def log_loop(
-        self, ask_for_checkpoint: Callable[[], None], shippers: Sequence[Shipper], *, stop: threading.Event
+        self, ask_for_checkpoint: Callable[[str], None], shippers: Sequence[Shipper], *, stop: threading.Event
     ) -> LogLoop:
         """Return who reads the logs; `shippers` are told of each reading."""
         self._ask_for_checkpoint = ask_for_checkpoint
@@ -54,7 +50,7 @@ class DatabaseShipping:
             tick_seconds=self._tick_seconds,
             stop=stop,
             on_reading=tell_shippers,
-            on_seal=self._seal,
+            on_seal=self._ask,
         )
 
     def hold(self) -> int:
@@ -70,9 +66,5 @@ class DatabaseShipping:
         """See `LogHold`."""
         self._follower.end_hold()
 
-    def _seal(self, reason: str) -> None:
-        _log.info("checkpoint.wanted", database=self._database.name, reason=reason)
-        self._ask()
-
-    def _ask(self) -> None:
-        self._ask_for_checkpoint()
+    def _ask(self, reason: str) -> None:
+        self._ask_for_checkpoint(reason)

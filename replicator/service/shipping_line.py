@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from replicator.checkpoint.log_follower import NEVER, Continuation, LogFollower, Reading
-from replicator.errors import NotFoundError, ProtocolError, SourceChangedError
+from replicator.errors import (
+    NotFoundError,
+    PermanentDestinationError,
+    ProtocolError,
+    SourceChangedError,
+    SourceError,
+)
 from replicator.replica.growing import GrowingGeneration, Growth, LogPrefix, Mark
 from replicator.replica.layout import ReplicaLayout, parse_link_text
 
@@ -74,9 +80,9 @@ class ShippingLine:
         follower: LogFollower,
         board: StatusBoard,
         *,
-        ask_for_checkpoint: Callable[[], None],
+        ask_for_checkpoint: Callable[[str], None],
     ) -> None:
-        """`ask_for_checkpoint` is called when only a new checkpoint brings the destination up to date."""
+        """`ask_for_checkpoint` is told why only a new checkpoint brings the destination up to date."""
         self.database = database
         self._names = {"database": database, "destination": destination}
         self._layout = ReplicaLayout(database)
@@ -87,6 +93,7 @@ class ShippingLine:
         self._target: _Target | None = None
         #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
         self._expected: dict[float, int] = {}
+        self._coming_serial = NEVER
         self._failures = 0
         self._asked_at = 0.0
         follower.add_user(self)
@@ -96,8 +103,7 @@ class ShippingLine:
     @property
     def next_serial(self) -> int:
         """See `LogUser`."""
-        target = self._target
-        return target.next_serial if target else NEVER
+        return min(self._coming_serial, self._target.next_serial if self._target else NEVER)
 
     @property
     def pending_log(self) -> int:
@@ -117,6 +123,14 @@ class ShippingLine:
 
         Afterwards it is shipped to, if it can be. Until then the one before is. Raises `DestinationError`.
         """
+        # From the first look at the logs on, no reading may be let go of that comes after it.
+        self._coming_serial = 0
+        try:
+            yield from self._take_over(checkpoint, catalog, destination)
+        finally:
+            self._coming_serial = NEVER
+
+    def _take_over(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> Iterator[None]:
         target = self._begin(checkpoint, catalog, destination)
         with self._lock:
             if target is not None:
@@ -126,7 +140,7 @@ class ShippingLine:
             published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
             self._expected = {at: log for at, log in self._expected.items() if at > published_at}
         if target is None:
-            self._ask()
+            self._ask(f"generation {catalog.generation} could not be brought up to date")
         else:
             self._failures = 0
             _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
@@ -138,33 +152,38 @@ class ShippingLine:
             self._board.caught_up(**self._names, state_at_seconds=target.restorable_at_seconds)
 
     def _begin(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> _Target | None:
-        """Bring the generation almost up to date, while the one before is still shipped to."""
-        try:
+        """Bring the generation almost up to date, while the one before is still shipped to; None if impossible."""
+        with self._made_do():
             continuation = self._follower.continuation(checkpoint)
-            if continuation is None:
+            target = self._new_target(catalog, continuation) if continuation else None
+            if continuation is None or target is None:
                 return None
-            target = self._new_target(catalog, continuation)
-            if target is None:
-                return None
+            self._coming_serial = target.next_serial
             if destination.capabilities().server_copy:
                 self._copy_from_current(target, destination, continuation.logs)
             self._send(target, destination, [_as_reading(continuation)])
-        except SourceChangedError as error:
-            _log.info("shipping.not_continued", **self._names, reason=str(error))
-            return None
-        return self._caught_up(target, destination)
+            return self._caught_up(target, destination)
+        return None
 
     def _caught_up(self, target: _Target, destination: Destination) -> _Target | None:
         """Send what was read meanwhile; None if the epoch is over, or logs are gone."""
-        try:
+        with self._made_do():
             while True:
-                readings, goes_on = self._follower.readings_since(target.next_serial, target.epoch)
+                readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
                 if not readings:
-                    return target if goes_on else None
+                    return None if ended else target
                 self._send(target, destination, readings)
-        except SourceChangedError as error:
-            _log.info("shipping.not_continued", **self._names, reason=str(error))
-            return None
+        return None
+
+    @contextmanager
+    def _made_do(self) -> Iterator[None]:
+        """Make do without shipping: the generation is complete all the same, and newer than the one before."""
+        try:
+            yield
+        except SourceError as error:
+            _log.debug("shipping.not_continued", **self._names, error=error)
+        except PermanentDestinationError as error:
+            _log.warning("shipping.not_continued", **self._names, error=error)
 
     def _new_target(self, catalog: Catalog, continuation: Continuation) -> _Target | None:
         """Compare our logs with what was published; None if they do not begin with it."""
@@ -183,7 +202,7 @@ class ShippingLine:
         return _Target(
             growing=GrowingGeneration(self._layout, catalog.generation, prefixes),
             epoch=continuation.reading.epoch,
-            from_log=continuation.logs[0].log.number if continuation.logs else NEVER,
+            from_log=continuation.logs[0].log.number if continuation.logs else 0,
             logs={item.log.name: item.log for item in continuation.logs},
             next_serial=continuation.reading.serial + 1,
             restorable_at_seconds=catalog.captured_at.timestamp(),
@@ -223,23 +242,23 @@ class ShippingLine:
             if target is None:
                 return
             try:
-                readings, goes_on = self._follower.readings_since(target.next_serial, target.epoch)
+                readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
                 self._send(target, destination, readings)
                 self._look(target, destination)
             except (SourceChangedError, NotFoundError, ProtocolError) as error:
                 self._give_up(str(error))
-                self._ask()
+                self._ask(str(error))
                 return
-            if not goes_on:
-                self._give_up("what was captured later cannot be shipped to it")
+            if ended:
+                self._give_up(ended)
 
-    def _ask(self) -> None:
+    def _ask(self, reason: str) -> None:
         """Ask for a checkpoint at once; after several in vain wait longer and longer, or for the next in turn."""
         patience_seconds = min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
         self._failures += 1
         if time.monotonic() - self._asked_at >= patience_seconds:
             self._asked_at = time.monotonic()
-            self._ask_for_checkpoint()
+            self._ask_for_checkpoint(reason)
 
     def _give_up(self, reason: str) -> None:
         """Leave the generation as it is: complete, and as new as its journal says."""
@@ -262,7 +281,7 @@ class ShippingLine:
             for item in reading.grown:
                 name, log = item.log.name, item.log
                 position = target.growing.size_bytes(name) + growth.log_bytes(name)
-                if log.number < target.from_log or item.length_bytes <= position:
+                if log.number < target.from_log or item.length_bytes <= target.growing.marked_bytes(name):
                     continue
                 if target.logs.setdefault(name, log) is not log:
                     raise SourceChangedError(f"{name} was replaced by another log of that name")

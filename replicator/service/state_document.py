@@ -42,6 +42,16 @@ _To = TypeVar("_To")
 #: A JSON object.
 Document = dict[str, Any]
 
+#: What `state_document` would return if there were a process to tell of.
+NO_PROCESS: Final[Document] = {
+    "format": _FORMAT,
+    "program_version": None,
+    "pid": None,
+    "started_at": None,
+    "written_at": None,
+    "state": None,
+}
+
 
 def encode_state(state: ServiceState) -> bytes:
     """Return the content of a state file."""

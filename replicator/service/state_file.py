@@ -49,9 +49,13 @@ class StateWriter:
         self._thread = threading.Thread(target=self._run, name="state file")
         self._started_at_seconds = clock()
         self._has_warned = False
+        self._written: tuple[DatabaseStatus, ...] | None = None
+        #: When (monotonic) it is written even if nothing changed.
+        self._due = 0.0
 
     def __enter__(self) -> Self:
         self._started_at_seconds = self._clock()
+        self._look()
         self._thread.start()
         return self
 
@@ -63,15 +67,15 @@ class StateWriter:
         self._write(RunState.STOPPED, self._board.snapshot())
 
     def _run(self) -> None:
-        written: tuple[DatabaseStatus, ...] | None = None
-        due = time.monotonic()
-        while not self._stop.is_set():
-            databases = self._board.snapshot()
-            if databases != written or time.monotonic() >= due:
-                self._write(RunState.RUNNING, databases)
-                written = databases
-                due = time.monotonic() + _HEARTBEAT_SECONDS
-            self._stop.wait(_LOOK_EVERY_SECONDS)
+        while not self._stop.wait(_LOOK_EVERY_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        databases = self._board.snapshot()
+        if databases != self._written or time.monotonic() >= self._due:
+            self._write(RunState.RUNNING, databases)
+            self._written = databases
+            self._due = time.monotonic() + _HEARTBEAT_SECONDS
 
     def _write(self, state: RunState, databases: tuple[DatabaseStatus, ...]) -> None:
         content = encode_state(

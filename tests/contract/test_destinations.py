@@ -574,59 +574,35 @@ def test_an_append_to_a_folder(place: Destination) -> None:
     assert works(place)
 
 
-def replace_by_write(place: Destination) -> None:
-    place.write_bytes(at("folder/file"), b"new!")
-
-
-def replace_by_rename(place: Destination) -> None:
-    place.write_bytes(at("other"), b"new!")
-    place.rename(at("other"), at("folder/file"))
-
-
-def replace_by_link(place: Destination) -> None:
-    place.write_bytes(at("other"), b"new!")
-    place.link([Link(at("other"), at("folder/file"))])
-
-
-def replace_by_copy(place: Destination) -> None:
-    place.write_bytes(at("other"), b"new!")
-    place.copy([Link(at("other"), at("folder/file"))])
-
-
-def replace_with_its_folder(place: Destination) -> None:
+def rename_folders(place: Destination) -> None:
     place.rename(at("folder"), at("before"))
-    place.make_folder(at("folder"))
-    append(place, ("folder/file", 0, b"new!"))
-
-
-def replace_by_another_folder(place: Destination) -> None:
-    place.remove_tree(at("folder"))
-    place.make_folder(at("other"))
-    append(place, ("other/file", 0, b"new!"))
-    place.point_link(at("folder"), "other")
+    place.rename(at("other"), at("folder"))
 
 
 @pytest.mark.parametrize(
     "replace",
     [
-        replace_by_write,
-        replace_by_rename,
-        replace_by_link,
-        replace_by_copy,
-        replace_with_its_folder,
-        replace_by_another_folder,
+        lambda place: place.write_bytes(at("folder/file"), b"new!"),
+        lambda place: place.link([Link(at("other/file"), at("folder/file"))]),
+        lambda place: place.copy([Link(at("other/file"), at("folder/file"))]),
+        lambda place: place.rename(at("other/file"), at("folder/file")),
+        rename_folders,
+        lambda place: place.point_link(at("current"), "other"),
     ],
+    ids=["write", "link", "copy", "rename", "rename-folders", "point-link"],
 )
 def test_an_append_goes_into_the_file_that_has_the_name_now(
     place: Destination, replace: Callable[[Destination], None]
 ) -> None:
-    place.make_folder(at("folder"))
-    append(place, ("folder/file", 0, b"old!"))
+    for folder, data in (("folder", b"old!"), ("other", b"new!")):
+        place.make_folder(at(folder))
+        append(place, (f"{folder}/file", 0, data))
+    place.point_link(at("current"), "folder")
     place.link([Link(at("folder/file"), at("old"))])
-    append(place, ("folder/file", 4, b"old"))
+    append(place, ("current/file", 4, b"old"))
     replace(place)
-    append(place, ("folder/file", 4, b"+"))
-    assert read(place, "folder/file") == b"new!+"
+    append(place, ("current/file", 4, b"+"))
+    assert read(place, "current/file") == b"new!+"
     assert read(place, "old") == b"old!old"
 
 
@@ -637,16 +613,22 @@ def test_an_append_goes_into_the_file_that_was_uploaded_last(place: Destination,
     assert read(place, "file") == b"new!+"
 
 
-def test_an_append_to_a_file_that_was_removed_or_became_a_link(place: Destination) -> None:
-    append(place, ("file", 0, b"data"), ("other", 0, b"data"))
+def test_an_append_creates_a_file_anew_that_was_removed(place: Destination) -> None:
+    append(place, ("file", 0, b"data"))
     place.remove_tree(at("file"))
-    place.point_link(at("other"), "elsewhere")
-    with pytest.raises(NotFoundError):
-        append(place, ("file", 4, b"+"))
-    with pytest.raises(DestinationError):
-        append(place, ("other", 4, b"+"))
     append(place, ("file", 0, b"anew"))
     assert read(place, "file") == b"anew"
+    place.remove_tree(at("file"))
+    with pytest.raises(NotFoundError):
+        append(place, ("file", 4, b"+"))
+
+
+def test_an_append_does_not_follow_what_became_a_link(place: Destination) -> None:
+    append(place, ("file", 0, b"data"), ("elsewhere", 0, b"kept"))
+    place.point_link(at("file"), "elsewhere")
+    with pytest.raises(DestinationError):
+        append(place, ("file", 4, b"+"))
+    assert read(place, "elsewhere") == b"kept"
 
 
 @pytest.mark.parametrize(("offset", "end"), [(0, 600_000), (1, 599_999), (300_000, 300_000), (0, 0)])

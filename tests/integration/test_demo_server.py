@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.demo.server import Endpoint
-from replicator.destination.interface import Capabilities, Download, Link, Prefix, Upload
+from replicator.destination.interface import Append, Capabilities, Download, Link, Prefix, Upload
 from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_route import SftpSettings
-from replicator.errors import NotFoundError
+from replicator.errors import NotFoundError, PermanentDestinationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,3 +172,21 @@ def test_it_ends_when_told_and_with_its_parent(tmp_path: Path, ending: str) -> N
             assert process.stdin is not None
             process.stdin.close()
             assert process.wait(30) == 1
+
+
+def test_files_grow_and_parts_of_them_are_copied(destination: SftpDestination) -> None:
+    log, data, part = PurePosixPath("log"), PurePosixPath("data"), PurePosixPath("part")
+    content = os.urandom(MEBIBYTE)
+    for offset in range(2):
+        destination.append([Append(data, offset, content[offset:]), Append(log, offset, b"x")])
+    destination.append([Append(part, 0, b"")])
+    destination.copy_range(data, part, offset=0, end=1000)
+    assert destination.read_bytes(data, limit_bytes=MEBIBYTE) == content
+    assert destination.read_bytes(log, limit_bytes=2) == b"xx"
+    assert destination.read_bytes(part, limit_bytes=1000) == content[:1000]
+    destination.point_link(PurePosixPath("link"), "log")
+    with pytest.raises(PermanentDestinationError):
+        destination.append([Append(PurePosixPath("link"), 2, b"x")])
+    with pytest.raises(NotFoundError):
+        destination.append([Append(PurePosixPath("missing/file"), 0, b"x")])
+    assert destination.read_bytes(log, limit_bytes=2) == b"xx"

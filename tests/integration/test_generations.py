@@ -107,10 +107,10 @@ def test_every_damaged_file_is_named(generation: Path) -> None:
     size = (generation / other_table).stat().st_size
     assert findings(generation) == sorted(
         [
-            f"{table} does not have the SHA-256 of its catalog",
-            f"{log} does not have the SHA-256 of its catalog",
-            f"{manifest} does not have the SHA-256 of its catalog",
-            "CURRENT does not have the SHA-256 of its catalog",
+            f"{table} does not have the SHA-256 that was recorded for it",
+            f"{log} does not have the SHA-256 that was recorded for it",
+            f"{manifest} does not have the SHA-256 that was recorded for it",
+            "CURRENT does not have the SHA-256 that was recorded for it",
             "CURRENT does not say what follows from the catalog",
             f"{other_table} has {size} bytes, expected {size - 1}",
             "000001.log is not in the catalog",
@@ -128,7 +128,7 @@ def test_missing_files_do_not_hide_others(generation: Path) -> None:
         [
             f"{table} is missing",
             "CURRENT is missing",
-            f"{other_table} does not have the SHA-256 of its catalog",
+            f"{other_table} does not have the SHA-256 that was recorded for it",
         ]
     )
 
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_still_read(g
     assert findings(generation, BadSector(generation.parents[2], label="test")) == sorted(
         [
             f"{unreadable} cannot be read: input/output error",
-            f"{damaged} does not have the SHA-256 of its catalog",
+            f"{damaged} does not have the SHA-256 that was recorded for it",
         ]
     )
 

@@ -22,9 +22,11 @@ from replicator.errors import (
 )
 from replicator.replica.publish import Published, PublishStep, publish
 from replicator.replica.retention import KeepPolicy
+from tests.support.grown import append, ship
 from tests.support.observer import RecordingObserver
 from tests.support.replicas import (
     ALWAYS_SENT,
+    BEGINNING,
     DATABASE,
     WRITER,
     FakePrimary,
@@ -187,6 +189,77 @@ def test_ids_rise_though_the_clock_is_set_back(base: Path, primary: FakePrimary)
     second, _ = send(base, early)
     assert second.generation > first.generation
     assert current_generation(base).name == str(second.generation)
+
+
+# --- generations that were shipped to ---------------------------------------------------------------
+
+
+def test_what_was_shipped_is_not_sent_again(base: Path, primary: FakePrimary) -> None:
+    send(base, primary.request())
+    old = current_generation(base)
+    for size_bytes in (70, 80, 90):
+        grown = primary.append("000014.log", size_bytes)
+        ship(old, "000014.log", grown, BEGINNING)
+    primary.write("000020.log", bytes(500))
+    ship(old, "000020.log", bytes(400), BEGINNING)
+    append(old, "000020.log", b"torn")
+    before = database_files(old)
+    # Not all that was shipped is in the checkpoint, nor all that is in the checkpoint was shipped.
+    (primary.folder / "000014.log").write_bytes(primary.contents()["000014.log"][:-30])
+    published, names = send(base, primary.request())
+    assert names == ALWAYS_SENT | {"000014.log", "000020.log"}
+    small = sum(len(primary.contents()[name]) for name in ALWAYS_SENT)
+    assert published.bytes_sent == small + 60 + 100
+    assert database_files(current_generation(base)) == primary.contents()
+    assert database_files(old) == before
+    sound_catalog(current_generation(base))
+
+
+def test_a_log_that_was_shipped_to_its_end_is_linked_once_there_is_a_newer_one(
+    base: Path, primary: FakePrimary
+) -> None:
+    send(base, primary.request())
+    old = current_generation(base)
+    ship(old, "000014.log", primary.append("000014.log", 77), BEGINNING)
+    primary.write("000020.log", bytes(500))
+    ship(old, "000020.log", bytes(500), BEGINNING)
+    _, names = send(base, primary.request())
+    assert names == ALWAYS_SENT
+    new = current_generation(base)
+    assert (old / "000014.log").samefile(new / "000014.log")
+    assert not (old / "000020.log").samefile(new / "000020.log")
+    assert database_files(new) == primary.contents()
+    sound_catalog(new)
+
+
+@pytest.mark.parametrize(
+    "step", [PublishStep.PREPARE, PublishStep.REUSE, PublishStep.UPLOAD, PublishStep.COMPLETE]
+)
+def test_what_is_shipped_while_a_publish_is_under_way_does_not_get_into_it(
+    base: Path, primary: FakePrimary, step: PublishStep
+) -> None:
+    send(base, primary.request())
+    old = current_generation(base)
+
+    def meanwhile(reached: PublishStep) -> None:
+        if reached is step:
+            ship(old, "000014.log", b"shipped meanwhile", BEGINNING)
+            append(old, "000014.log", b"torn")
+
+    publish(primary.request(), directory(base), RecordingObserver(), progress=meanwhile)
+    assert database_files(current_generation(base)) == primary.contents()
+    sound_catalog(current_generation(base))
+
+
+@pytest.mark.parametrize("content", [b"rubbish\n", b"", b"x" * 200])
+def test_a_journal_that_cannot_be_used_does_not_hold_up_a_publish(
+    base: Path, primary: FakePrimary, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(base, primary.request())
+    (current_generation(base) / "shipped.jsonl").write_bytes(content)
+    monkeypatch.setattr("replicator.replica.generations.SHIPPED_LIMIT_BYTES", 100)
+    _, names = send(base, primary.request())
+    assert names == ALWAYS_SENT
 
 
 # --- writers -----------------------------------------------------------------------------------------

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 import threading
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.destination.interface import Download, Link, Prefix, Upload
+from replicator.destination.interface import Append, Download, Link, Prefix, Upload
 from replicator.destination.rate_limit import RateLimiter
 from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
@@ -258,24 +257,12 @@ def test_a_session_that_was_given_up_cannot_spoil_the_next_try(
 # --- full, or closed ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def small_disk(server: OpenSshServer, name: str, options: str = "size=3m") -> Iterator[Path]:
-    """A filesystem of its own in the account's folder."""
-    folder = server.local_base / name
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(folder)], check=True)
-    try:
-        server.give(folder)
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_full_disk_is_told_and_no_half_file_appears(server: OpenSshServer, name: str, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}" for number in range(4)]
     for path in paths:
         path.write_bytes(random.Random(path.name).randbytes(1 << 20))
     observer = RecordingObserver()
-    with small_disk(server, name) as folder, SftpDestination.connect(server.settings(name)) as place:
+    with server.small_disk(name) as folder, SftpDestination.connect(server.settings(name)) as place:
         with pytest.raises(NoSpaceError, match="the disk is full"):
             place.upload(uploads_of(paths), observer)
         assert names_in(folder) == {done for done, _ in observer.done} < {path.name for path in paths}
@@ -289,16 +276,25 @@ def test_a_full_disk_is_told_and_no_half_file_appears(server: OpenSshServer, nam
 
 
 def test_a_full_disk_ends_a_copy(server: OpenSshServer, name: str) -> None:
-    with small_disk(server, name) as folder, SftpDestination.connect(server.settings(name)) as place:
+    with server.small_disk(name) as folder, SftpDestination.connect(server.settings(name)) as place:
         place.write_bytes(at("file"), bytes(2 << 20))
         with pytest.raises(NoSpaceError):
             place.copy([Link(at("file"), at("copy"))])
         assert names_in(folder) == {"file"}
 
 
+def test_a_full_disk_ends_the_copy_of_a_range(server: OpenSshServer, name: str) -> None:
+    with server.small_disk(name) as folder, SftpDestination.connect(server.settings(name)) as place:
+        place.write_bytes(at("file"), bytes(2 << 20))
+        place.write_bytes(at("other"), b"")
+        with pytest.raises(NoSpaceError, match="the disk is full"):
+            place.copy_range(at("file"), at("other"), offset=0, end=2 << 20)
+        assert names_in(folder) == {"file", "other"}
+
+
 def test_no_inode_left_is_no_space(server: OpenSshServer, name: str) -> None:
     with (
-        small_disk(server, name, "size=3m,nr_inodes=5") as folder,
+        server.small_disk(name, "size=3m,nr_inodes=5") as folder,
         SftpDestination.connect(server.settings(name)) as place,
     ):
 
@@ -312,7 +308,7 @@ def test_no_inode_left_is_no_space(server: OpenSshServer, name: str) -> None:
 
 
 def test_a_read_only_filesystem_is_told(server: OpenSshServer, name: str, sources: list[Path]) -> None:
-    with small_disk(server, name) as folder, SftpDestination.connect(server.settings(name)) as place:
+    with server.small_disk(name) as folder, SftpDestination.connect(server.settings(name)) as place:
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
         with pytest.raises(AccessDeniedError, match="read-only"):
             place.upload(uploads_of(sources), RecordingObserver())
@@ -328,6 +324,9 @@ def test_a_folder_of_somebody_else(server: OpenSshServer, name: str, sources: li
         attempts: list[Callable[[], None]] = [
             lambda: place.upload([Upload(sources[0], at("closed/new"), 10)], RecordingObserver()),
             lambda: place.write_bytes(at("closed/new"), b""),
+            lambda: place.append([Append(at("closed/new"), 0, b"")]),
+            lambda: place.append([Append(at("closed/file"), 4, b"more")]),
+            lambda: place.copy_range(at("closed/file"), at("closed/file"), offset=0, end=4),
             lambda: place.make_folder(at("closed/new")),
             lambda: place.make_folder(at("closed/new/below")),
             lambda: place.link([Link(at("closed/file"), at("closed/new"))]),
@@ -350,6 +349,11 @@ def test_a_folder_of_somebody_else(server: OpenSshServer, name: str, sources: li
     [
         ("hardlink", "hard_link", lambda place: place.link([Link(at("file"), at("new"))])),
         ("copy-data", "server_copy", lambda place: place.copy([Link(at("file"), at("new"))])),
+        (
+            "copy-data",
+            "server_copy",
+            lambda place: place.copy_range(at("file"), at("file"), offset=0, end=4),
+        ),
         (
             "copy-data",
             "server_copy",

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ import psutil
 from replicator.destination.sftp_route import SftpSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -165,6 +166,17 @@ class OpenSshServer:
         folder.mkdir()
         self.give(folder)
         return folder
+
+    @contextmanager
+    def small_disk(self, name: str, options: str = "size=3m") -> Iterator[Path]:
+        """Give a folder below the account's a filesystem of its own."""
+        folder = self.local_base / name
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(folder)], check=True)
+        try:
+            self.give(folder)
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
     def give(self, path: Path) -> None:
         """Make a file or folder the account's."""

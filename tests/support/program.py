@@ -44,6 +44,8 @@ class ConfigFile:
     path: Path
     databases: list[Mapping[str, object]] = field(default_factory=list)
     destinations: list[Mapping[str, object]] = field(default_factory=list)
+    #: Keys of [service] beside those that every test needs.
+    service: dict[str, object] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -70,7 +72,7 @@ class ConfigFile:
 
     def write(self) -> Path:
         """Write the file; return its path."""
-        service = {"state_dir": self.path.with_name("state"), "log_format": "json"}
+        service = {"state_dir": self.path.with_name("state"), "log_format": "json", **self.service}
         sections = [
             *(_section("[[database]]", values) for values in self.databases),
             *(_section("[[destination]]", values) for values in self.destinations),

@@ -55,9 +55,12 @@ class FakePrimary:
         (self.folder / name).write_bytes(content)
         self._identities[name] = hashlib.sha256(content).hexdigest()[:16]
 
-    def append(self, name: str, size_bytes: int) -> None:
+    def append(self, name: str, size_bytes: int) -> bytes:
+        """Make a log grow; return what it grew by."""
+        data = self._random.randbytes(size_bytes)
         with (self.folder / name).open("ab") as file:
-            file.write(self._random.randbytes(size_bytes))
+            file.write(data)
+        return data
 
     def remove(self, name: str) -> None:
         (self.folder / name).unlink()

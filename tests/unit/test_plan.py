@@ -28,7 +28,7 @@ from replicator.rocksdb.filenames import FileKind
 from replicator.rocksdb.inventory import DatabaseFile, Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 EVERYTHING = Capabilities(hard_link=True, server_copy=True, fsync=True, free_space=True)
 NO_LINK = replace(EVERYTHING, hard_link=False)
@@ -49,6 +49,10 @@ SMALL = (
 )
 
 
+#: A log that gets no more records, and one that has some and may get more.
+CLOSED, OPEN = b"closed" * 20, b"open" * 20
+
+
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -59,8 +63,12 @@ def stored(
     return {file.name: StoredFile(folder / file.name, file.size_bytes, file.identity, sha256) for file in files}
 
 
-def stored_log(name: str, content: bytes, folder: PurePosixPath = GENERATION) -> dict[str, StoredFile]:
-    return {name: StoredFile(folder / name, len(content), "", digest(content))}
+def stored_log(
+    name: str, content: bytes, folder: PurePosixPath = GENERATION, *, known: Sequence[int] | None = None
+) -> dict[str, StoredFile]:
+    """Describe a log of which the digest is known at the lengths `known`: in full, unless it was shipped to."""
+    prefixes = {length: digest(content[:length]) for length in known or [len(content)]}
+    return {name: StoredFile(folder / name, len(content), "", prefixes.get(len(content)), prefixes)}
 
 
 def plan(
@@ -152,48 +160,125 @@ def test_a_server_that_can_do_neither_gets_everything_again_where_that_is_allowe
 
 
 def test_an_older_log_is_linked_and_the_newest_one_copied() -> None:
-    having = Stored(generation=stored_log("000012.log", b"closed") | stored_log("000020.log", b"open"))
-    result = plan(having=having, logs={"000012.log": b"closed", "000020.log": b"open"})
+    having = Stored(generation=stored_log("000012.log", CLOSED) | stored_log("000020.log", OPEN))
+    result = plan(having=having, logs={"000012.log": CLOSED, "000020.log": OPEN})
     assert [item.file.name for item in result.link] == ["000012.log"]
     assert [item.file.name for item in result.copy] == ["000020.log"]
     assert result.send == ()
 
 
+@pytest.mark.parametrize("newest", [b"", b"compression"])
+def test_until_the_newest_log_has_a_batch_the_one_before_is_not_linked_either(newest: bytes) -> None:
+    logs = {"000010.log": CLOSED, "000012.log": CLOSED, "000020.log": newest}
+    theirs = {name: file for name, content in logs.items() for name, file in stored_log(name, content).items()}
+    result = plan(having=Stored(generation=theirs), logs=logs)
+    assert [item.file.name for item in result.link] == ["000010.log"]
+    assert [item.file.name for item in result.copy] == ["000012.log", "000020.log"]
+
+
 def test_the_newest_log_is_newest_by_number() -> None:
-    logs = {"1000000.log": b"open", "999999.log": b"closed"}
-    having = Stored(generation=stored_log("1000000.log", b"open") | stored_log("999999.log", b"closed"))
+    logs = {"1000000.log": OPEN, "999999.log": CLOSED}
+    having = Stored(generation=stored_log("1000000.log", OPEN) | stored_log("999999.log", CLOSED))
     assert [item.file.name for item in plan(having=having, logs=logs).copy] == ["1000000.log"]
 
 
 def test_of_a_log_that_has_grown_only_the_rest_is_sent() -> None:
-    having = Stored(generation=stored_log("000012.log", b"closed") | stored_log("000020.log", b"open"))
-    result = plan(having=having, logs={"000012.log": b"closed+1", "000020.log": b"open+22"})
+    having = Stored(generation=stored_log("000012.log", CLOSED) | stored_log("000020.log", OPEN))
+    result = plan(having=having, logs={"000012.log": CLOSED + b"+1", "000020.log": OPEN + b"+22"})
     assert [item.prefix for item in result.send] == [
-        Prefix(GENERATION / "000012.log", 6),
-        Prefix(GENERATION / "000020.log", 4),
+        Prefix(GENERATION / "000012.log", len(CLOSED)),
+        Prefix(GENERATION / "000020.log", len(OPEN)),
     ]
     assert result.send_bytes == 2 + 3
 
 
 def test_without_a_copy_made_by_the_server_a_grown_log_is_sent_whole() -> None:
-    having = Stored(generation=stored_log("000012.log", b"closed") | stored_log("000020.log", b"open"))
-    logs = {"000012.log": b"closed", "000020.log": b"open+22"}
+    having = Stored(generation=stored_log("000012.log", CLOSED) | stored_log("000020.log", OPEN))
+    logs = {"000012.log": CLOSED, "000020.log": OPEN + b"+22"}
     result = plan(having=having, logs=logs, capabilities=NO_COPY)
     assert [item.file.name for item in result.link] == ["000012.log"]
     assert [(item.file.name, item.prefix) for item in result.send] == [("000020.log", None)]
 
 
-@pytest.mark.parametrize("theirs", [b"clOsed", b"closed and longer", b""])
+@pytest.mark.parametrize("theirs", [CLOSED.replace(b"o", b"O"), CLOSED + b" and longer", b""])
 def test_a_log_of_other_contents_is_sent_whole(theirs: bytes) -> None:
     having = Stored(generation=stored_log("000012.log", theirs), upload=stored_log("000012.log", theirs, UPLOAD))
-    result = plan(having=having, logs={"000012.log": b"closed", "000020.log": b"open"})
+    result = plan(having=having, logs={"000012.log": CLOSED, "000020.log": OPEN})
     assert [(item.file.name, item.prefix) for item in result.send] == [("000012.log", None), ("000020.log", None)]
 
 
 def test_a_log_that_an_earlier_try_finished_is_kept() -> None:
-    having = Stored(upload=stored_log("000020.log", b"open", UPLOAD))
-    result = plan(having=having, logs={"000020.log": b"open"})
-    assert [(item.file.name, item.sha256) for item in result.keep] == [("000020.log", digest(b"open"))]
+    having = Stored(upload=stored_log("000020.log", OPEN, UPLOAD))
+    result = plan(having=having, logs={"000020.log": OPEN})
+    assert [(item.file.name, item.sha256) for item in result.keep] == [("000020.log", digest(OPEN))]
+
+
+# --- logs that were shipped to -----------------------------------------------------------------------
+
+
+def test_the_longest_length_that_is_ours_too_is_the_prefix() -> None:
+    shipped = OPEN + b"+1" + b"+22" + b"+333"
+    having = Stored(generation=stored_log("000020.log", shipped, known=[80, 82, 85, 89]))
+    for ours, prefix_bytes in ((shipped + b"!", 89), (shipped[:87], 85), (shipped[:82] + b"other", 82)):
+        result = plan(having=having, logs={"000020.log": ours})
+        assert [item.prefix for item in result.send] == [Prefix(GENERATION / "000020.log", prefix_bytes)]
+        assert result.send_bytes == len(ours) - prefix_bytes
+    assert plan(having=having, logs={"000020.log": b"another" * 20}).send[0].prefix is None
+
+
+def test_of_a_longer_log_the_first_bytes_are_copied() -> None:
+    having = Stored(generation=stored_log("000020.log", OPEN + b"+1" + b"torn", known=[80, 82]))
+    result = plan(having=having, logs={"000020.log": OPEN + b"+1"})
+    assert [(item.file.name, item.sha256) for item in result.copy] == [("000020.log", digest(OPEN + b"+1"))]
+    assert result.send == ()
+
+
+def test_a_complete_log_is_linked_only_if_all_that_is_there_is_known() -> None:
+    logs = {"000012.log": CLOSED, "000020.log": OPEN}
+    for extra, linked in ((b"", True), (b"torn", False)):
+        having = Stored(generation=stored_log("000012.log", CLOSED + extra, known=[50, len(CLOSED)]))
+        result = plan(having=having, logs=logs)
+        assert [item.file.name for item in result.link] == (["000012.log"] if linked else [])
+        assert [item.file.name for item in result.copy] == ([] if linked else ["000012.log"])
+        assert [item.file.name for item in result.send] == ["000020.log"]
+    without_copy = plan(having=having, logs=logs, capabilities=NO_COPY)
+    assert [item.file.name for item in without_copy.send] == ["000012.log", "000020.log"]
+
+
+@given(
+    lengths=st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100)),
+    known=st.sets(st.integers(0, 100), min_size=1),
+    newer=st.sampled_from([None, b"", OPEN]),
+    capabilities=st.builds(Capabilities, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+)
+def test_whatever_is_known_of_a_log_the_plan_yields_our_bytes(
+    lengths: tuple[int, int, int], known: set[int], newer: bytes | None, capabilities: Capabilities
+) -> None:
+    ours, theirs, equal = lengths
+    content, name = bytes(range(101)), "000012.log"
+    stored_content = content[: min(equal, theirs)] + bytes(max(0, theirs - equal))
+    known = {length for length in known if length <= theirs} or {theirs}
+    having = Stored(generation=stored_log(name, stored_content, known=sorted(known)))
+    logs = {name: content[:ours]} | ({} if newer is None else {"000020.log": newer})
+    result = plan(having=having, logs=logs, capabilities=capabilities, reupload=True)
+    for linked in result.link:
+        assert stored_content == content[:ours]
+        assert linked.sha256 == digest(stored_content)
+        assert newer == OPEN
+    copied = {item.file.name: Prefix(item.source, item.file.size_bytes) for item in result.copy}
+    for item in result.send:
+        if item.prefix:
+            copied[item.file.name] = item.prefix
+        elif item.file.name == name and capabilities.server_copy:
+            assert not [
+                length for length in known if 0 < length <= ours and stored_content[:length] == content[:length]
+            ]
+    for prefix in copied.values():
+        assert capabilities.server_copy
+        assert stored_content[: prefix.size_bytes] == content[: prefix.size_bytes]
+        assert prefix.size_bytes in known | {0}
+    actions: tuple[Reuse | Send, ...] = (*result.link, *result.copy, *result.send)
+    assert {action.file.name for action in actions} == set(logs)
 
 
 names = st.sampled_from(["000001.sst", "000002.sst", "000003.sst", "000004.sst"])

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicator.destination.directory import DirectoryDestination
+from replicator.destination.interface import Append
 from replicator.destination.rate_limit import RateLimiter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Clock:
@@ -47,6 +55,14 @@ def test_as_fast_as_allowed() -> None:
     for _ in range(100):
         limiter.acquire(50)
     assert clock.now == pytest.approx(1000.0 + 5.0 - 0.1)
+
+
+def test_appends_to_a_folder_keep_to_the_rate(tmp_path: Path) -> None:
+    clock = Clock()
+    limiter = RateLimiter(50_000, clock=clock, sleep=clock.sleep)
+    with DirectoryDestination(tmp_path, label="directory", limiter=limiter) as place:
+        place.append([Append(PurePosixPath(name), 0, bytes(25_000)) for name in ("a", "b")])
+    assert clock.now == pytest.approx(1000.0 + 1.0 - 0.1)
 
 
 def test_idle_time_is_not_saved_up() -> None:

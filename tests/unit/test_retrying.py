@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.destination.interface import Upload
+from replicator.destination.interface import Append, Upload
 from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.errors import (
     AccessDeniedError,
@@ -92,6 +92,19 @@ def test_a_transient_error_is_tried_again_on_a_new_connection() -> None:
     assert trouble.connections == 4
     assert [(error, attempt) for error, attempt, _ in trouble.told] == list(zip(errors, [1, 2, 3], strict=True))
     assert all(0 < wait <= 0.003 for _, _, wait in trouble.told)
+
+
+def test_appends_and_copied_ranges_are_made_again_in_whole() -> None:
+    other = PurePosixPath("other")
+    items = [Append(_FILE, 0, b"data"), Append(other, 0, b"line")]
+    trouble = Trouble(lost(), path="other")
+    place = trouble.retrying()
+    place.append(items)
+    trouble.errors.append(lost())
+    place.copy_range(_FILE, other, offset=0, end=2)
+    assert place.read_bytes(_FILE, limit_bytes=4) == b"data"
+    assert place.read_bytes(other, limit_bytes=4) == b"dane"
+    assert trouble.steps == ["append file", "append other"] * 2 + ["copy_range other"] * 2
 
 
 def test_the_last_error_is_raised_when_it_was_tried_often_enough() -> None:

@@ -73,6 +73,7 @@ def test_the_head_of_a_write_counts_the_data_that_follows() -> None:
     [
         (protocol.open_reading(b"p"), string(b"p") + struct.pack(">II", 1, 0)),
         (protocol.create_file(b"p", 0o640), string(b"p") + struct.pack(">III", 0x2A, 4, 0o640)),
+        (protocol.open_writing(b"p"), string(b"p") + struct.pack(">II", 2, 0)),
         (protocol.read(b"h", 5, 6), string(b"h") + struct.pack(">QI", 5, 6)),
         (protocol.make_folder(b"p", 0o750), string(b"p") + struct.pack(">II", 4, 0o750)),
         (protocol.symbolic_link(b"target", b"link"), string(b"target") + string(b"link")),
