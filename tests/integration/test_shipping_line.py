@@ -58,13 +58,14 @@ class Shipping:
         self._capture = Capture(self.database.path, self._root)
         self._layout = ReplicaLayout(DATABASE)
 
-    def publish(self) -> None:
-        """Capture, as the database's thread does, and publish."""
+    def publish(self, *, lacking: int = 0) -> None:
+        """Capture, as the database's thread does, and publish; so many writes come in between."""
         self.follower.read()
         held_log = self.follower.hold()
         captured = self._capture.make()
         self.line.expect(captured.captured_at_seconds, held_log)
         self.follower.end_hold()
+        self.database.write(4, count=lacking)
         checkpoint = inspect_checkpoint(self._root.current)
         publish(
             PublishRequest(
@@ -166,11 +167,8 @@ def test_nothing_is_left_out_that_is_read_while_a_generation_is_taken_over(shipp
         kept.update(logs_of(shipping, 11))
 
     kept: dict[str, bytes] = {}
-    shipping.publish()
-    shipping.tick()
-    shipping.database.write(4, count=5)
     with once(shipping, meanwhile):
-        shipping.publish()
+        shipping.publish(lacking=5)
     assert shipping.replica() == kept
     shipping.database.write(11, count=2)
     shipping.tick()
