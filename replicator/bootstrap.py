@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,18 +19,21 @@ from replicator.destination.rate_limit import RateLimiter
 from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_route import SftpSettings
+from replicator.errors import ReplicatorError
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
 from replicator.service.board import StatusBoard
 from replicator.service.database_loop import DatabaseLoop
 from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
+from replicator.service.drill import DrillPair
+from replicator.service.drill_loop import DrillLoop
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
 from replicator.service.reporter import Reporter
 from replicator.service.service import Service
 from replicator.service.shipper import Shipper
-from replicator.service.state_file import StateWriter
+from replicator.service.state_file import StateWriter, read_state
 from replicator.service.status import Watched
 from replicator.service.transfer import Transfer, TransferSettings
 from replicator.units import format_duration
@@ -85,6 +90,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     take_over_command = f"replicator run -c {shlex.quote(str(config_path))} --once --take-over"
     workers = []
     shippers = []
+    limiters = {destination.name: rate_limiter(destination) for destination in config.destinations}
     for destination in config.destinations:
         settings = TransferSettings(
             destination_name=destination.name,
@@ -110,8 +116,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             for database in config.databases
             if destination in config.destinations_of(database)
         }
-        limit = destination.limit_bytes_per_second
-        limiter = RateLimiter(limit) if limit else None
+        limiter = limiters[destination.name]
         if lines:
             connection = single_try_destination(destination, limiter, stop=stop)
             shippers.append(Shipper(destination.name, connection, list(lines.values()), board, stop=stop))
@@ -150,7 +155,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         loops,
         workers,
         stop=stop,
-        shipping=[*log_loops, *shippers],
+        steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
         companions=_companions(config, board),
     )
 
@@ -171,6 +176,44 @@ def _companions(config: Config, board: StatusBoard) -> list[AbstractContextManag
     # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
     servers = [MetricsServer(Metrics(board), config.service.metrics)] if config.service.metrics else []
     return [*servers, StateWriter(board, config.service.state_dir)]
+
+
+def _drill_loops(
+    config: Config, limiters: Mapping[str, RateLimiter | None], board: StatusBoard, stop: threading.Event
+) -> list[DrillLoop]:
+    interval_seconds = config.service.drill_seconds
+    if interval_seconds is None:
+        return []
+    with suppress(ReplicatorError):  # a state file that cannot be read is about to be written anew
+        if state := read_state(config.service.state_dir):
+            board.remember_drills(state.databases)
+    pairs = drill_pairs(
+        config,
+        lambda destination: RetryingDestination(
+            lambda: connect(destination.url, config=destination, limiter=limiters[destination.name]),
+            label=str(destination.url),
+            stop=stop,
+        ),
+    )
+    folder = config.service.drill_folder
+    return [DrillLoop(pairs, board, interval_seconds=interval_seconds, folder=folder, stop=stop)]
+
+
+def drill_pairs(
+    config: Config, connect_to: Callable[[DestinationConfig], Destination], *, only: str | None = None
+) -> list[DrillPair]:
+    """Return every database at each of its destinations, or at the one that is named `only`."""
+    return [
+        DrillPair(database.name, destination.name, partial(connect_to, destination))
+        for database in config.databases
+        for destination in config.destinations_of(database)
+        if only in {None, destination.name}
+    ]
+
+
+def rate_limiter(config: DestinationConfig) -> RateLimiter | None:
+    """Return what holds all connections to a destination that share it down to its limit; None without one."""
+    return RateLimiter(config.limit_bytes_per_second) if config.limit_bytes_per_second else None
 
 
 def single_try_destination(

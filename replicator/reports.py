@@ -68,8 +68,8 @@ def generations_text(generations: Sequence[Generation]) -> str:
     """One line for each generation, oldest first."""
     rows = [("GENERATION", "CAPTURED", "SHIPPED UNTIL", "FILES", "SIZE", "")]
     for generation in generations:
-        captured = _to_the_second(generation.captured_at) if generation.captured_at else "?"
-        shipped = _to_the_second(generation.shipped_until) if generation.shipped_until else "-"
+        captured = to_the_second(generation.captured_at) if generation.captured_at else "?"
+        shipped = to_the_second(generation.shipped_until) if generation.shipped_until else "-"
         files = "?" if generation.file_count is None else str(generation.file_count)
         size = "?" if generation.size_bytes is None else format_size(generation.size_bytes)
         remark = generation.problem or " ".join(generation.links)
@@ -175,5 +175,6 @@ def check_line(result: CheckResult) -> str:
     return f"{line}\n        {result.hint}" if result.hint else line
 
 
-def _to_the_second(moment: datetime) -> str:
+def to_the_second(moment: datetime) -> str:
+    """Write an instant (with a time zone) in UTC, for people."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

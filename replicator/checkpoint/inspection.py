@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.checkpoint.database_folder import DatabaseFolder, feed_file, open_for_reading
 from replicator.checkpoint.manifest_file import ManifestFile
+from replicator.checkpoint.wal_files import WalFile
 from replicator.errors import CheckpointError, SourceChangedError
 from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, parse_file_name, wal_name
 from replicator.rocksdb.inventory import DatabaseFile, Inventory
@@ -31,13 +33,15 @@ _Found = dict[tuple[FileKind, int | None], tuple[str, os.stat_result]]
 class Checkpoint:
     """A complete checkpoint: its folder, its files, and when it was made (seconds since the epoch).
 
-    `discontinuities` is how often, according to its MANIFEST, something happened that logs do not carry.
+    `discontinuities` is how often, according to its MANIFEST, something happened that logs do not carry;
+    `comparators` are the names of those of its column families.
     """
 
     folder: Path
     inventory: Inventory
     captured_at_seconds: float
     discontinuities: int
+    comparators: frozenset[str]
 
 
 def inspect_checkpoint(folder: Path) -> Checkpoint:
@@ -78,7 +82,18 @@ def inspect_checkpoint(folder: Path) -> Checkpoint:
         ),
         captured_at_seconds=current.st_mtime,
         discontinuities=version.discontinuities,
+        comparators=frozenset(family.comparator for family in version.column_families.values()),
     )
+
+
+def check_logs(checkpoint: Checkpoint) -> None:
+    """Read every record of the write-ahead logs; an unfinished one at the end is what a crash leaves.
+
+    Raises `CorruptFileError`, `UnsupportedFormatError` or `SourceError` that names the log.
+    """
+    for number in _log_sizes(checkpoint):
+        with closing(WalFile(checkpoint.folder, number, wal_name(number))) as log:
+            log.whole_records_bytes()
 
 
 def newest_written_log(checkpoint: Checkpoint) -> int:
@@ -86,11 +101,7 @@ def newest_written_log(checkpoint: Checkpoint) -> int:
 
     Raises `SourceError`, `CorruptFileError`.
     """
-    sizes = {
-        parsed.number or 0: file.size_bytes
-        for file in checkpoint.inventory.files
-        if file.kind is FileKind.WAL and (parsed := parse_file_name(file.name))
-    }
+    sizes = _log_sizes(checkpoint)
     for number in sorted(sizes, reverse=True):
         descriptor = open_for_reading(checkpoint.folder / wal_name(number))
         try:
@@ -102,6 +113,15 @@ def newest_written_log(checkpoint: Checkpoint) -> int:
         finally:
             os.close(descriptor)
     return min(sizes, default=0)
+
+
+def _log_sizes(checkpoint: Checkpoint) -> dict[int, int]:
+    """Return the size in bytes of each write-ahead log, by its number."""
+    return {
+        parsed.number or 0: file.size_bytes
+        for file in checkpoint.inventory.files
+        if file.kind is FileKind.WAL and (parsed := parse_file_name(file.name))
+    }
 
 
 def _find_files(folder: Path) -> _Found:

@@ -96,6 +96,14 @@ class Continuation:
     logs: tuple[Grown, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Flushed:
+    """The last write that tables hold, and the number of the log from which on logs are still needed."""
+
+    sequence: int
+    gone_below: int
+
+
 class LogFollower:
     """Reads the logs of one database, and holds on to them for their users. For any thread."""
 
@@ -233,7 +241,7 @@ class LogFollower:
             return
         # What tables hold by now was in logs that are gone, or is in those that are read from now on.
         manifest.read_on()
-        flushed_sequence, gone_below = manifest.state.last_sequence, manifest.state.wals_deletable_below
+        flushed = _Flushed(manifest.state.flushed_sequence, manifest.state.wals_deletable_below)
         # Sooner than the logs are listed: a write into one that is created after that is of a later time.
         taken_at_seconds = time.time()
         logs = self._logs.unfinished(self._logs.pin())
@@ -244,15 +252,14 @@ class LogFollower:
             self._follow_new_manifest()
             return
         grown = self._take_lengths(logs, lengths)
-        missing = self._missing(logs, manifest.state.wals_deletable_below)
-        missing = missing or self._missing_flushed(flushed_sequence, gone_below)
+        reason = self._unread(logs, manifest.state.wals_deletable_below) or self._unseen(flushed)
         self._logs.finish(logs)
-        self._logs.finish_below(self._whole_from)
         if manifest.state.discontinuities != self._discontinuities:
-            missing = "a column family was created or dropped, or files were ingested"
-        if missing:
-            self._seals.append(missing)
-            self._begin_epoch(manifest, missing)
+            reason = "a column family was created or dropped, or files were ingested"
+        if reason:
+            self._logs.finish_below(self._whole_from)
+            self._seals.append(reason)
+            self._begin_epoch(manifest, reason)
         else:
             self._add_reading(taken_at_seconds, logs, grown)
             self._release()
@@ -269,7 +276,11 @@ class LogFollower:
         except BaseException:
             manifest.close()
             raise
-        reason = "the primary began a new MANIFEST" if self._manifest else self._last_end
+        reason = (
+            "the primary began a new MANIFEST"
+            if self._manifest
+            else f"the database can be read again, after: {self._last_end}"
+        )
         self._chain = SequenceChain()
         self._begin_epoch(manifest, reason)
         if self._readings:
@@ -284,8 +295,8 @@ class LogFollower:
         self._epoch += 1
         self._last_end = reason
 
-    def _missing(self, logs: list[WalFile], deletable_below: int) -> str:
-        """Say which logs between the last reading and the newest write are not in hand; empty if all are."""
+    def _unread(self, logs: list[WalFile], deletable_below: int) -> str:
+        """Say which of what was written up to the newest write is not in hand; empty if all is."""
         missing = ""
         for log in logs:
             if log.was_recycled():
@@ -299,16 +310,13 @@ class LogFollower:
                 self._whole_from = max(self._whole_from, log.number)
         return missing
 
-    def _missing_flushed(self, last_sequence: int, deletable_below: int) -> str:
-        """Say which log is not in hand though a write that went to tables was in it; empty if none.
-
-        It need not leave a gap: perhaps nothing was written since.
-        """
-        if self._chain.reaches(last_sequence, deletable_below=deletable_below):
+    def _unseen(self, flushed: _Flushed) -> str:
+        """Say which log that is in tables was never seen; empty if there is none. No write need follow it."""
+        if self._chain.reaches(flushed.sequence, deletable_below=flushed.gone_below):
             return ""
-        self._whole_from = max(self._whole_from, deletable_below)
-        self._chain = SequenceChain(deletable_below - 1, last_sequence)
-        return f"a write-ahead log before {wal_name(deletable_below)} may have come and gone unseen"
+        self._whole_from = max(self._whole_from, flushed.gone_below)
+        self._chain = SequenceChain(flushed.gone_below - 1, flushed.sequence)
+        return f"a write-ahead log before {wal_name(flushed.gone_below)} may have come and gone unseen"
 
     def _take_lengths(self, logs: list[WalFile], lengths: dict[WalFile, int]) -> dict[WalFile, int]:
         """Note how long the logs are; return by how much they have grown, oldest first."""

@@ -1,20 +1,18 @@
 """Checking a copy of a database: cheap checks of its files' structure, and a real engine that opens it.
 
-The records of MANIFEST and logs are checked where they are read (`manifest_file`, `wal_files`). The engine is the
-RocksDB that rocksdict carries. It runs in a process of its own, on hard links of the copy: a crash in it harms
-nobody, and what it writes on opening (`rocksdict-config.json`) stays out of the copy.
+The records of MANIFEST and logs are checked where they are read (`manifest_file`, `wal_files`). The engine gets
+hard links of the copy, so that what it writes on opening (`rocksdict-config.json`) stays out of it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from replicator.checkpoint.engine import open_with_engine
 from replicator.errors import CheckpointError, CorruptFileError
 from replicator.rocksdb.filenames import FileKind, parse_file_name
 from replicator.rocksdb.table_footer import (
@@ -27,26 +25,8 @@ from replicator.rocksdb.table_footer import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-#: Opening replays the logs; an engine that takes longer than this is stuck.
-_ENGINE_TIMEOUT_SECONDS = 600
-
 #: Of the folders beside a copy in which the engine opens it.
 SCRATCH_PREFIX = ".verify-"
-
-#: As strict as RocksDB can be; an OPTIONS file, because the engine's Python interface has no setters for these.
-#: Tracking also keeps RocksDB 9.8 from crashing on a read-only copy of a database that tracks its logs.
-_ENGINE_OPTIONS = """\
-[Version]
-  rocksdb_version=9.8.4
-  options_file_version=1.1
-[DBOptions]
-  track_and_verify_wals_in_manifest=true
-  wal_recovery_mode=kAbsoluteConsistency
-[CFOptions "default"]
-[TableOptions/BlockBasedTable "default"]
-"""
-#: What goes with it. In raw mode keys and values are bytes: otherwise they would be unpickled.
-_PYTHON_LAYER_CONFIG = '{"raw_mode": true, "prefix_extractors": {}}'
 
 _FOOTER_BYTES = max(MAGIC_BYTES, BLOB_FOOTER_BYTES)
 _FOOTER_CHECKS: Mapping[FileKind, Callable[[bytes], None]] = {
@@ -94,20 +74,10 @@ def check_with_engine(folder: Path, new_names: Iterable[str]) -> None:
     with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder.parent) as scratch:
         copy = Path(scratch, "db")
         shutil.copytree(folder, copy, copy_function=_link_or_copy)
-        try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "replicator.checkpoint.verification", str(copy)],
-                capture_output=True,
-                text=True,
-                timeout=_ENGINE_TIMEOUT_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CheckpointError(f"RocksDB did not open {folder} within {_ENGINE_TIMEOUT_SECONDS} s") from error
-    if done.returncode != 0:
-        message = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        complaint = open_with_engine(copy)
+    if complaint:
         raise CheckpointError(
-            f"RocksDB cannot open {folder}: {message}",
+            f"RocksDB cannot open {folder}: {complaint}",
             hint='a newer primary, or its own comparator, is beyond this engine: set verify = "structure"',
         )
 
@@ -127,19 +97,3 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     else:
         shutil.copyfile(source, target)
-
-
-def _open_with_engine(path: Path) -> None:
-    from rocksdict import AccessType, Options, Rdict  # noqa: PLC0415 - the service itself never loads the engine
-
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        Path(folder, "OPTIONS-000001").write_text(_ENGINE_OPTIONS)
-        Path(folder, "rocksdict-config.json").write_text(_PYTHON_LAYER_CONFIG)
-        options, families = Options.load_latest(folder)
-    names = Rdict.list_cf(str(path), options)
-    access = AccessType.read_only()
-    Rdict(str(path), options, dict.fromkeys(names, families["default"]), access_type=access).close()
-
-
-if __name__ == "__main__":
-    _open_with_engine(Path(sys.argv[1]))

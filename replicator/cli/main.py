@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from replicator.cli import service_commands  # isort: skip
 from replicator.cli import status_command  # isort: skip
 from replicator.cli import replica_commands  # isort: skip
+from replicator.cli import drill_command  # isort: skip
 from replicator.cli import demo_command  # isort: skip
 from replicator.cli.app import ExitCode, app, drop_output, say
 from replicator.config import LogFormat, LogLevel
@@ -18,7 +19,7 @@ from replicator.service.logs import configure_logging
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["demo_command", "main", "replica_commands", "service_commands", "status_command"]
+__all__ = ["demo_command", "drill_command", "main", "replica_commands", "service_commands", "status_command"]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

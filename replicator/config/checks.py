@@ -61,7 +61,7 @@ def cross_problems(document: Mapping[str, object]) -> list[str]:
         *_same_places(destinations),
         *_database_overlaps(databases),
         *_destination_overlaps(databases, destinations),
-        *_state_overlaps(document, databases),
+        *_service_overlaps(document, databases),
     ]
 
 
@@ -168,15 +168,17 @@ def _destination_overlaps(databases: list[_Database], destinations: list[_Destin
                     yield problem(key, f"{message}; choose another folder", str(destination.url))
 
 
-def _state_overlaps(document: Mapping[str, object], databases: list[_Database]) -> Iterable[str]:
+def _service_overlaps(document: Mapping[str, object], databases: list[_Database]) -> Iterable[str]:
     service = document.get("service", {})
     if not isinstance(service, dict):
         return
-    state = _usable(to_absolute_path, service.get("state_dir", str(ServiceConfig().state_dir)))
-    for database, what, source in _source_folders(databases):
-        if state and state.resolve().is_relative_to(source):
-            message = f"lies in {database.key}.{what} ({source}); choose a folder outside of it"
-            yield problem("service.state_dir", message, str(state))
+    folders = {"state_dir": str(ServiceConfig().state_dir), **service}
+    for key in ("state_dir", "drill_folder"):
+        folder = _usable(to_absolute_path, folders.get(key))
+        for database, what, source in _source_folders(databases):
+            if folder and folder.resolve().is_relative_to(source):
+                message = f"lies in {database.key}.{what} ({source}); choose a folder outside of it"
+                yield problem(f"service.{key}", message, str(folder))
 
 
 def _source_folders(databases: list[_Database]) -> Iterable[tuple[_Database, str, Path]]:

@@ -22,6 +22,7 @@ from replicator.config.values import (
     to_name,
     to_positive_rate,
     to_positive_seconds,
+    to_positive_seconds_or_off,
     to_size,
     to_tick_seconds_or_off,
     to_url,
@@ -33,6 +34,7 @@ _Name = Annotated[str, BeforeValidator(to_name)]
 _AbsolutePath = Annotated[Path, BeforeValidator(to_absolute_path)]
 _KeyPath = Annotated[Path, BeforeValidator(to_key_path)]
 _Seconds = Annotated[float, BeforeValidator(to_positive_seconds)]
+_SecondsOrOff = Annotated[float | None, BeforeValidator(to_positive_seconds_or_off)]
 _TickOrOff = Annotated[float | None, BeforeValidator(to_tick_seconds_or_off)]
 _Size = Annotated[int, BeforeValidator(to_size)]
 _Rate = Annotated[int, BeforeValidator(to_positive_rate)]
@@ -128,6 +130,8 @@ class ServiceConfig(Section):
 
     state_dir: _AbsolutePath = Path("/var/lib/replicator")
     metrics: _Listen = None
+    drill_seconds: _SecondsOrOff = Field(alias="drill", default=None)
+    drill_folder: _AbsolutePath | None = None
     log_format: LogFormat = Field(default=LogFormat.AUTO, strict=False)
     log_level: LogLevel = Field(default=LogLevel.INFO, strict=False)
 

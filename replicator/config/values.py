@@ -93,15 +93,20 @@ def to_positive_seconds(value: object) -> float:
     return seconds
 
 
-def to_tick_seconds_or_off(value: object) -> float | None:
-    """How often something is looked at, or None for "off"."""
+def to_positive_seconds_or_off(value: object) -> float | None:
+    """A duration above zero, or None for "off"."""
     if value == _OFF:
         return None
     try:
-        seconds = to_positive_seconds(value)
+        return to_positive_seconds(value)
     except ValueError as error:
         raise ValueError(f'{error}, or "off"') from None
-    if seconds < _SHORTEST_TICK_SECONDS:
+
+
+def to_tick_seconds_or_off(value: object) -> float | None:
+    """How often something is looked at, or None for "off"."""
+    seconds = to_positive_seconds_or_off(value)
+    if seconds is not None and seconds < _SHORTEST_TICK_SECONDS:
         raise ValueError('must be "100ms" or more, or "off"')
     return seconds
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from replicator.demo.interruption import Interruption
 from replicator.demo.part import PATIENCE_SECONDS
 from replicator.demo.showing import Screen, Status
 from replicator.demo.stage import CONFIG_NAME, DATABASE, DESTINATION, SETTINGS, Stage
+from replicator.interruption import Interruption
 from replicator.replica.layout import GenerationId
 from replicator.units import format_duration, format_size
 

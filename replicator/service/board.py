@@ -193,6 +193,15 @@ class StatusBoard:
             failures = pair.totals.drill_failures + (error is not None)
             pair.totals = replace(pair.totals, drill_failures=failures)
 
+    def remember_drills(self, databases: Iterable[DatabaseStatus]) -> None:
+        """Take over what an earlier run told of the last drills; what is not watched any more is left out."""
+        with self._lock:
+            for database in databases:
+                entry = self._databases.get(database.name)
+                for told in database.destinations:
+                    if entry and (pair := entry.pairs.get(told.destination)):
+                        pair.status = replace(pair.status, last_drill=told.last_drill)
+
     # --- reading -------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[DatabaseStatus, ...]:
@@ -202,6 +211,11 @@ class StatusBoard:
                 replace(entry.status, destinations=tuple(pair.current() for pair in entry.pairs.values()))
                 for entry in self._databases.values()
             )
+
+    def last_drill(self, database: str, destination: str) -> Drill | None:
+        """Return what is known of the last drill."""
+        with self._lock:
+            return self._pair(database, destination).status.last_drill
 
     def database_totals(self) -> dict[str, DatabaseTotals]:
         """Return what was counted for each database."""

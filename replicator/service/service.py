@@ -53,7 +53,7 @@ class Part(Protocol):
 class Service:
     """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything.
 
-    `shipping` are the parts that have no place in a single pass.
+    `steady` are the parts that have no place in a single pass.
     `companions` are entered before the work of `run` begins, and left when all of it has ended.
     """
 
@@ -64,13 +64,13 @@ class Service:
         workers: Sequence[DestinationWorker],
         *,
         stop: threading.Event,
-        shipping: Sequence[Part] = (),
+        steady: Sequence[Part] = (),
         companions: Sequence[AbstractContextManager[object]] = (),
     ) -> None:
         self._roots = roots
         self._loops = loops
         self._workers = workers
-        self._shipping = shipping
+        self._steady = steady
         self._stop = stop
         self._companions = companions
         self._failed = threading.Event()
@@ -85,7 +85,7 @@ class Service:
             self._take_roots(stack)
             for companion in self._companions:
                 stack.enter_context(companion)
-            parts: tuple[Part, ...] = (*self._loops, *self._workers, *self._shipping)
+            parts: tuple[Part, ...] = (*self._loops, *self._workers, *self._steady)
             threads = [self._thread(part.thread_name, part.run) for part in parts]
             _log.info("service.started", databases=len(self._loops), destinations=len(self._workers))
             for thread in threads:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from rocksdict import Options, Rdict
 
 from replicator.demo.settings import PrimarySettings
 from tests.support.databases import BATCHES_BEFORE, TwoStates, write_batches
+from tests.support.filesystems import another_filesystem
 from tests.support.primaries import Primary
 from tests.support.program import ConfigFile, RunningProgram, run_program
 from tests.support.published import (
@@ -26,7 +26,6 @@ from tests.support.published import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.openssh import OpenSshServer
@@ -215,17 +214,6 @@ def test_a_pass_in_which_nothing_works(config: ConfigFile, tmp_path: Path) -> No
 # --- checkpoint roots --------------------------------------------------------------------------------
 
 
-@contextmanager
-def another_filesystem(folder: Path) -> Iterator[None]:
-    """Make `folder` one of its own, of which hard links lead nowhere else."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_checkpoint_root_elsewhere_works_and_says_what_it_costs(
     config: ConfigFile, states: TwoStates, tmp_path: Path
 ) -> None:
@@ -233,6 +221,7 @@ def test_a_checkpoint_root_elsewhere_works_and_says_what_it_costs(
     config.database("app", states.begin(tmp_path / "db"), checkpoint_root=root).directory(
         "here", tmp_path / "here"
     )
+    root.mkdir()
     with another_filesystem(root):
         finished = run_program("run", "-c", config.write(), "--once")
         warned = finished.event("checkpoint.copied")
@@ -339,6 +328,7 @@ def test_a_checkpoint_that_does_not_fit_holds_no_space(
     database = states.begin(tmp_path / "db")
     config.database("app", database, checkpoint_root=root, min_free="100KiB")
     config.directory("here", tmp_path / "here")
+    root.mkdir()
     with another_filesystem(root):
         table_bytes = sum(path.stat().st_size for path in database.glob("*.sst"))
         filler = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize - table_bytes // 2

@@ -13,7 +13,7 @@ from rocksdict import Options, Rdict, WriteBatch
 from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.destination.directory import DirectoryDestination
 from replicator.errors import NotFoundError, PermanentDestinationError
-from replicator.replica.catalog import Writer, decode_catalog, encode_catalog
+from replicator.replica.catalog import decode_catalog, encode_catalog
 from replicator.replica.decision import PublishRequest
 from replicator.replica.generations import list_generations
 from replicator.replica.layout import GenerationId, ReplicaLayout
@@ -21,7 +21,15 @@ from replicator.replica.publish import publish
 from replicator.replica.restore import plan_restore, restore
 from replicator.replica.verify import verify_generation
 from tests.support.observer import RecordingObserver
-from tests.support.replicas import DATABASE, WRITER, FakePrimary, current_generation, directory
+from tests.support.replicas import (
+    DATABASE,
+    WRITER,
+    FakePrimary,
+    current_generation,
+    directory,
+    flip_bit,
+    publish_database,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,20 +38,6 @@ if TYPE_CHECKING:
 
 LAYOUT = ReplicaLayout(DATABASE)
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "rocksdb-11.9-format-7.tar.gz"
-
-
-def publish_database(base: Path, database: Path) -> Path:
-    """Publish a database that nobody has open; return the generation."""
-    checkpoint = inspect_checkpoint(database)
-    request = PublishRequest(
-        database=DATABASE,
-        folder=database,
-        inventory=checkpoint.inventory,
-        captured_at=datetime.fromtimestamp(checkpoint.captured_at_seconds, UTC),
-        writer=Writer("alpha", str(database), checkpoint.inventory.database_id),
-    )
-    publish(request, directory(base), RecordingObserver())
-    return current_generation(base)
 
 
 @pytest.fixture
@@ -66,13 +60,6 @@ def findings(generation: Path, destination: DirectoryDestination | None = None) 
         destination or directory(base), LAYOUT, GenerationId.parse(generation.name), RecordingObserver()
     )
     return sorted(str(finding) for finding in verified.findings)
-
-
-def flip_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.unlink()
-    path.write_bytes(content)
 
 
 def names(generation: Path, pattern: str) -> list[str]:

@@ -7,13 +7,16 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.destination.directory import DirectoryDestination
 from replicator.replica.catalog import Catalog, Writer, decode_catalog
 from replicator.replica.decision import PublishRequest
 from replicator.replica.layout import CATALOG_NAME, CHECKSUMS_NAME, parse_database_file
+from replicator.replica.publish import publish
 from replicator.replica.retention import KeepPolicy
 from replicator.rocksdb.filenames import FileKind
 from replicator.rocksdb.inventory import DatabaseFile, Inventory
+from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +94,28 @@ class FakePrimary:
             keep=keep or KeepPolicy(last=10),
             take_over=take_over,
         )
+
+
+def publish_database(base: Path, database: Path) -> Path:
+    """Publish a database that nobody has open; return the generation."""
+    checkpoint = inspect_checkpoint(database)
+    request = PublishRequest(
+        database=DATABASE,
+        folder=database,
+        inventory=checkpoint.inventory,
+        captured_at=datetime.fromtimestamp(checkpoint.captured_at_seconds, UTC),
+        writer=Writer("alpha", str(database), checkpoint.inventory.database_id),
+    )
+    publish(request, directory(base), RecordingObserver())
+    return current_generation(base)
+
+
+def flip_bit(path: Path) -> None:
+    """Damage a file, and none that shares its inode."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
 
 
 def directory(base: Path) -> DirectoryDestination:

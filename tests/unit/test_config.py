@@ -88,10 +88,12 @@ def test_the_defaults_that_the_example_shows_are_the_defaults(tmp_path: Path) ->
     file = tmp_path / "uncommented.toml"
     file.write_text(re.sub(r"^# (?=\w+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE))
     uncommented = load_config(file).model_dump()
-    # The one default that is no value, so that the example shows another one.
+    # The defaults that are no values, so that the example shows others.
     assert uncommented["destinations"][0].pop("limit_bytes_per_second") == 20 * 1024**2
+    assert uncommented["service"].pop("drill_folder") == Path("/var/tmp")  # noqa: S108 - not used here
     expected = load_config(EXAMPLE).model_dump()
     assert expected["destinations"][0].pop("limit_bytes_per_second") is None
+    assert expected["service"].pop("drill_folder") is None
     assert uncommented == expected
 
 
@@ -154,6 +156,8 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
         [service]
         state_dir = "/srv/state"
         metrics = "[::1]:9464"
+        drill = "12h"
+        drill_folder = "/srv/drills"
         log_format = "json"
         log_level = "debug"
         """
@@ -177,6 +181,8 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     assert config.service.state_dir == Path("/srv/state")
     assert config.service.metrics == ListenAddress("::1", 9464)
     assert str(config.service.metrics) == "[::1]:9464"
+    assert config.service.drill_seconds == 43200.0
+    assert config.service.drill_folder == Path("/srv/drills")
     assert config.service.log_format is LogFormat.JSON
     assert config.service.log_level is LogLevel.DEBUG
     assert [line.split(":")[0] for line in config.warnings] == ["destination[0].connections"]
@@ -449,6 +455,11 @@ def test_the_state_does_not_lie_in_a_database(problems: Problems) -> None:
         + DESTINATION
     )
     assert default.startswith('service.state_dir = "/var/lib/replicator": lies in database[0].path')
+
+
+def test_drills_do_not_restore_into_a_database(problems: Problems) -> None:
+    (problem,) = problems(DATABASE + DESTINATION + SERVICE + 'drill_folder = "/var/lib/db/drills"')
+    assert problem.startswith('service.drill_folder = "/var/lib/db/drills": lies in database[0].path')
 
 
 def test_two_destinations_are_two_places(problems: Problems) -> None:
