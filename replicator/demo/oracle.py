@@ -50,7 +50,8 @@ def judge(path: Path, *, recovery: Recovery = Recovery.ABSOLUTE) -> Verdict:
     """Judge the database at `path`, which is neither opened nor changed: a copy of it is.
 
     The copy is made in a temporary folder, with hard links for what is immutable where that is possible. It is
-    opened for writing, as a restored database would be.
+    opened for writing, as a restored database would be. A replica may be shipped to meanwhile: what is judged is
+    what it was at some instant, with logs that may end in half a record.
     """
     with TemporaryDirectory(prefix="replicator-judge-") as folder:
         try:
@@ -62,7 +63,8 @@ def judge(path: Path, *, recovery: Recovery = Recovery.ABSOLUTE) -> Verdict:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    for entry in source.iterdir():
+    # Of the logs the newest first: they grow oldest first, so that no older one lacks anything by then.
+    for entry in sorted(source.iterdir(), reverse=True):
         if not entry.is_file():
             continue
         if entry.suffix in _IMMUTABLE_SUFFIXES:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from replicator.demo.oracle import judge
+from replicator.demo.oracle import Recovery, judge
+from replicator.destination.directory import DirectoryDestination
+from replicator.replica.layout import ReplicaLayout
+from replicator.replica.restore import plan_restore, restore
+from tests.support.observer import RecordingObserver
 from tests.support.program import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
 _WAIT_SECONDS = 90.0
@@ -21,6 +26,24 @@ def position_of(path: Path) -> int:
     verdict = judge(path.resolve(strict=True))
     assert verdict.exact, f"{path}: {verdict}"
     return verdict.position
+
+
+def growing_position_of(path: Path) -> int:
+    """Return the position of a replica that is being shipped to: its newest log may end in half a record."""
+    verdict = judge(path.resolve(strict=True), recovery=Recovery.POINT_IN_TIME)
+    assert verdict.exact, f"{path}: {verdict}"
+    return verdict.position
+
+
+def restored_position(
+    replica: Path, target: Path, *, generation: str | None = None, at: datetime | None = None
+) -> int:
+    """Restore to `target`, which is replaced, and return the position of that, which must be exact."""
+    with DirectoryDestination(replica.parent, label=str(replica.parent)) as destination:
+        layout = ReplicaLayout(replica.name)
+        plan = plan_restore(destination, layout, target, wanted=generation, at=at, force=True)
+        restore(plan, destination, RecordingObserver())
+    return position_of(target)
 
 
 def assert_sound(replica: Path, *options: object) -> None:
