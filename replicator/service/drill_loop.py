@@ -6,6 +6,7 @@ When a pair was drilled last is what the board knows of it, also from an earlier
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from replicator.destination.interface import Destination
     from replicator.service.board import StatusBoard
     from replicator.service.drill import Drilled, DrillPair
 
@@ -48,6 +50,7 @@ class DrillLoop:
         self._folder = folder
         self._stop = stop
         self._clock = clock
+        self._connection: Destination | None = None
 
     def run(self) -> None:
         """Work until stopped: the first drill of a pair is due one interval after the last, or from now on."""
@@ -61,7 +64,9 @@ class DrillLoop:
             self._drill(pair)
 
     def wake(self) -> None:
-        """Make `run` notice at once that it is to stop: it waits for nothing but that."""
+        """Make `run` notice at once that it is to stop, even in the middle of a file; from any thread."""
+        if connection := self._connection:
+            connection.close()
 
     def _first_wait_seconds(self, pair: DrillPair) -> float:
         last = self._board.last_drill(pair.database, pair.destination)
@@ -72,12 +77,23 @@ class DrillLoop:
         return min(max(0.0, left_seconds), self._interval_seconds)
 
     def _drill(self, pair: DrillPair) -> None:
+        within_reach = replace(pair, connect=lambda: self._connect(pair))
         try:
-            drilled = drill(pair, partial(scratch_folder, self._folder), StopObserver(self._stop))
+            drilled = drill(within_reach, partial(scratch_folder, self._folder), StopObserver(self._stop))
         except InterruptedTransferError:
+            drilled = None
+        finally:
+            self._connection = None
+        if drilled is None or self._stop.is_set():
             _log.info("drill.interrupted", database=pair.database, destination=pair.destination)
-            return
-        self._report(drilled)
+        else:
+            self._report(drilled)
+
+    def _connect(self, pair: DrillPair) -> Destination:
+        connection = self._connection = pair.connect()
+        if self._stop.is_set():  # and `wake` perhaps came too early to close it
+            connection.close()
+        return connection
 
     def _report(self, drilled: Drilled) -> None:
         names = {"database": drilled.database, "destination": drilled.destination}
