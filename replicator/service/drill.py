@@ -128,6 +128,8 @@ def drill(
         outcome = TargetError(str(error), hint=_FOLDER_HINT)
     except ReplicatorError as error:
         outcome = error
+    except OSError as error:  # those of a destination are no OSError
+        outcome = TargetError(f"cannot work on what was restored: {error}", hint=_FOLDER_HINT)
     return Drilled(pair.database, pair.destination, began_at, time.monotonic() - started, outcome)
 
 

@@ -20,7 +20,7 @@ from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from replicator.destination.interface import Destination
@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 class DrillLoop:
     """Drills each of `pairs` every `interval_seconds` below `folder`, for which None is the system's own."""
 
-    def __init__(  # noqa: PLR0913 - each is a part of its own
+    def __init__(
         self,
         pairs: Sequence[DrillPair],
         board: StatusBoard,
@@ -41,7 +41,6 @@ class DrillLoop:
         interval_seconds: float,
         folder: Path | None,
         stop: threading.Event,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.thread_name = "drills"
         self._pairs = pairs
@@ -49,7 +48,6 @@ class DrillLoop:
         self._interval_seconds = interval_seconds
         self._folder = folder
         self._stop = stop
-        self._clock = clock
         self._connection: Destination | None = None
 
     def run(self) -> None:
@@ -72,7 +70,7 @@ class DrillLoop:
         last = self._board.last_drill(pair.database, pair.destination)
         if last is None:
             return self._interval_seconds
-        left_seconds = last.at_seconds + self._interval_seconds - self._clock()
+        left_seconds = last.at_seconds + self._interval_seconds - time.time()
         # A clock that was set back must not put a drill off for long.
         return min(max(0.0, left_seconds), self._interval_seconds)
 

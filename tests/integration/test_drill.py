@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -265,6 +266,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path, base: Path, database: Path) 
     assert isinstance(error, TargetError)
     assert str(tmp_path / "nothing") in str(error)
     assert "--folder" in error.hint
+
+
+def test_a_disk_that_fails_is_no_end_of_the_service(base: Path) -> None:
+    @contextmanager
+    def failing() -> Iterator[Path]:
+        raise OSError(errno.EIO, "Input/output error")
+        yield
+
+    outcome = drill(pair_of(base), failing, RecordingObserver()).outcome
+    assert isinstance(outcome, TargetError)
+    assert "Input/output error" in str(outcome)
 
 
 def test_nobody_else_can_look_into_it(base: Path, scratch: Path, database: Path) -> None:
