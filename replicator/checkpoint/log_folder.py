@@ -77,6 +77,10 @@ class LogFolder:
         if written:
             self._finished.update(log for log in logs if log.number < written[-1].number)
 
+    def finish_below(self, number: int) -> None:
+        """Note that no log below a number is to be read on, whether it is complete or not."""
+        self._finished.update(log for log in self.all() if log.number < number)
+
     def newest_number(self) -> int:
         """Return the highest number held, or 0."""
         return self._pins.newest_number()

@@ -22,6 +22,7 @@ from replicator.checkpoint.log_folder import LogFolder
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.sequence_chain import SequenceChain
 from replicator.errors import ReplicatorError, SourceChangedError, SourceError
+from replicator.rocksdb.filenames import wal_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,14 @@ class Continuation:
 
     reading: Reading
     logs: tuple[Grown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flushed:
+    """The last write that tables hold, and the number of the log from which on logs are still needed."""
+
+    sequence: int
+    gone_below: int
 
 
 class LogFollower:
@@ -230,8 +239,12 @@ class LogFollower:
         if manifest is None or not self._is_current(manifest):
             self._follow_new_manifest()
             return
-        logs = self._logs.unfinished(self._logs.pin())
+        # What tables hold by now was in logs that are gone, or is in those that are read from now on.
+        manifest.read_on()
+        flushed = _Flushed(manifest.state.flushed_sequence, manifest.state.wals_deletable_below)
+        # Sooner than the logs are listed: a write into one that is created after that is of a later time.
         taken_at_seconds = time.time()
+        logs = self._logs.unfinished(self._logs.pin())
         # Newest first: RocksDB creates the next log before it writes out the last buffer of the one before.
         lengths = {log: log.whole_records_bytes() for log in reversed(logs)}
         manifest.read_on()
@@ -239,13 +252,14 @@ class LogFollower:
             self._follow_new_manifest()
             return
         grown = self._take_lengths(logs, lengths)
-        missing = self._missing(logs, manifest.state.wals_deletable_below)
+        reason = self._unread(logs, manifest.state.wals_deletable_below) or self._unseen(flushed)
         self._logs.finish(logs)
         if manifest.state.discontinuities != self._discontinuities:
-            missing = "a column family was created or dropped, or files were ingested"
-        if missing:
-            self._seals.append(missing)
-            self._begin_epoch(manifest, missing)
+            reason = "a column family was created or dropped, or files were ingested"
+        if reason:
+            self._logs.finish_below(self._whole_from)
+            self._seals.append(reason)
+            self._begin_epoch(manifest, reason)
         else:
             self._add_reading(taken_at_seconds, logs, grown)
             self._release()
@@ -262,7 +276,11 @@ class LogFollower:
         except BaseException:
             manifest.close()
             raise
-        reason = "the primary began a new MANIFEST" if self._manifest else self._last_end
+        reason = (
+            "the primary began a new MANIFEST"
+            if self._manifest
+            else f"the database can be read again, after: {self._last_end}"
+        )
         self._chain = SequenceChain()
         self._begin_epoch(manifest, reason)
         if self._readings:
@@ -277,8 +295,8 @@ class LogFollower:
         self._epoch += 1
         self._last_end = reason
 
-    def _missing(self, logs: list[WalFile], deletable_below: int) -> str:
-        """Say which logs that were written since the last reading are not in hand; empty if all are."""
+    def _unread(self, logs: list[WalFile], deletable_below: int) -> str:
+        """Say which of what was written up to the newest write is not in hand; empty if all is."""
         missing = ""
         for log in logs:
             if log.was_recycled():
@@ -291,6 +309,14 @@ class LogFollower:
                 missing = f"a write-ahead log before {log.name} may have come and gone unseen"
                 self._whole_from = max(self._whole_from, log.number)
         return missing
+
+    def _unseen(self, flushed: _Flushed) -> str:
+        """Say which log that is in tables was never seen; empty if there is none. No write need follow it."""
+        if self._chain.reaches(flushed.sequence, deletable_below=flushed.gone_below):
+            return ""
+        self._whole_from = max(self._whole_from, flushed.gone_below)
+        self._chain = SequenceChain(flushed.gone_below - 1, flushed.sequence)
+        return f"a write-ahead log before {wal_name(flushed.gone_below)} may have come and gone unseen"
 
     def _take_lengths(self, logs: list[WalFile], lengths: dict[WalFile, int]) -> dict[WalFile, int]:
         """Note how long the logs are; return by how much they have grown, oldest first."""

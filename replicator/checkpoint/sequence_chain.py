@@ -31,3 +31,14 @@ class SequenceChain:
         )
         self.log_number, self.last_sequence = log_number, last_sequence
         return is_whole
+
+    def reaches(self, last_sequence: int, *, deletable_below: int) -> bool:
+        """Whether the write of that number was followed, which is in a table; False if its log may be missing.
+
+        `deletable_below` as in `follow`; both are to be older than the logs' last look.
+        """
+        return (
+            self.last_sequence is None
+            or last_sequence <= self.last_sequence
+            or deletable_below <= self.log_number + 1
+        )

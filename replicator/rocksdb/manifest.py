@@ -88,6 +88,7 @@ class ManifestState:
         self._min_log_number_to_keep = 0
         self._highest_log_number = 0
         self._discontinuities = 0
+        self._flushed_sequence = 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes that begin at `next_offset` and apply the edits that they complete.
@@ -178,6 +179,11 @@ class ManifestState:
         return self._min_log_number_to_keep or self._highest_log_number
 
     @property
+    def flushed_sequence(self) -> int:
+        """The highest sequence number of a write in a table."""
+        return self._flushed_sequence
+
+    @property
     def discontinuities(self) -> int:
         """How often something happened that the WALs do not carry.
 
@@ -256,6 +262,8 @@ class ManifestState:
             del self._families[edit.column_family]
             return None
         self._discontinuities += family.files.is_ingestion(edit)
+        for table in edit.new_tables:
+            self._flushed_sequence = max(self._flushed_sequence, table.largest_sequence)
         family.files.apply(edit)
         return family
 

@@ -10,6 +10,7 @@ import pwd
 import resource
 import shutil
 import tempfile
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.staging import CrossDeviceError, link_trouble
-from replicator.checkpoint.watcher import CheckpointWatcher
+from replicator.checkpoint.watcher import CheckpointWatcher, LogWatcher
 from replicator.config import Producer
 from replicator.errors import CheckpointError, ReplicatorError, SourceChangedError
 from replicator.rocksdb.filenames import CURRENT_NAME, FileKind
@@ -66,6 +67,8 @@ def check_database(config: DatabaseConfig) -> Generator[CheckResult, None, Sourc
             yield _free_space_result(about, config, facts)
             yield _holder_result(about, root)
             yield _watch_result(about, root)
+            if facts and facts.log_folder and config.tick_seconds:
+                yield _log_watch_result(about, facts.log_folder)
     except (ReplicatorError, OSError) as error:
         yield about.failed_with("checkpoint root", error)
     return facts
@@ -283,6 +286,14 @@ def _watch_result(about: Subject, root: CheckpointRoot) -> CheckResult:
             return about.ok("watching", f"{root.path} can be watched ({limits})")
     except CheckpointError as error:
         return about.failed("watching", f"{error} ({limits})", error.hint)
+
+
+def _log_watch_result(about: Subject, folder: Path) -> CheckResult:
+    try:
+        with LogWatcher(folder, threading.Event()):
+            return about.ok("shipping", f"write-ahead logs in {folder} are held as soon as they appear")
+    except CheckpointError as error:
+        return about.warn("shipping", f"{error}: logs are looked for at each tick only", error.hint)
 
 
 def _system_limit(name: str) -> str:

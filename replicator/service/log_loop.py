@@ -52,6 +52,7 @@ class LogLoop:
         self._woken = threading.Event()
         self._trouble = ""
         self._is_watched = True
+        self._due = 0.0
 
     def run(self) -> None:
         """Work until stopped. What cannot be read is logged once, and tried again at each tick."""
@@ -82,8 +83,9 @@ class LogLoop:
             self._tick()
 
     def _tick(self) -> None:
-        due = time.monotonic() + self._tick_seconds
-        while not self._stop.is_set() and (left_seconds := due - time.monotonic()) > 0:
+        # By the clock, not by the last reading: what a reading takes would add to the lag.
+        self._due = max(self._due + self._tick_seconds, time.monotonic())
+        while not self._stop.is_set() and (left_seconds := self._due - time.monotonic()) > 0:
             if self._woken.wait(left_seconds):
                 self._woken.clear()
                 with suppress(SourceError):  # the reading says what is wrong

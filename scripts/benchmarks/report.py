@@ -29,29 +29,36 @@ class Row:
         return statistics.median(self.theirs) / statistics.median(self.ours)
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One thing that there is nothing to compare with, such as a share of a core or a delay."""
+
+    case: str
+    ours: tuple[float, ...]
+    unit: str
+
+
+def print_rows(rows: Sequence[Row | Figure]) -> None:
     """Print a table with medians."""
-    lines = [("CASE", "AGAINST", "OURS", "THEIRS", "RATIO")]
-    lines += [
-        (
-            row.case,
-            row.against,
-            f"{statistics.median(row.ours):.3f} {row.unit}",
-            f"{statistics.median(row.theirs):.3f} {row.unit}",
-            f"{row.ratio:.2f}x",
-        )
-        for row in rows
-    ]
+    lines = [("CASE", "AGAINST", "OURS", "THEIRS", "RATIO"), *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def write_json(rows: Sequence[Row], path: Path) -> None:
+def write_json(rows: Sequence[Row | Figure], path: Path) -> None:
     """Write all samples."""
     document = {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
+        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows if isinstance(row, Row)],
+        "figures": [asdict(row) for row in rows if isinstance(row, Figure)],
     }
     path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _cells(row: Row | Figure) -> tuple[str, str, str, str, str]:
+    ours = f"{statistics.median(row.ours):.3f} {row.unit}"
+    if isinstance(row, Figure):
+        return row.case, "", ours, "", ""
+    return row.case, row.against, ours, f"{statistics.median(row.theirs):.3f} {row.unit}", f"{row.ratio:.2f}x"

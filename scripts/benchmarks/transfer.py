@@ -42,7 +42,7 @@ CIPHERS = {"rsync -a": (), "rsync -a, aes128-gcm": ("-c", "aes128-gcm@openssh.co
 def bench_transfer(runs: int) -> list[Row]:
     """Compare the first upload of large and of small files."""
     rows = []
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as name, OpenSshServer(_OPTIONS) as server:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as name, OpenSshServer(_OPTIONS) as server:
         for case, (count, size_bytes) in CASES.items():
             files = _make_files(Path(name) / case.replace(" ", "-"), count, size_bytes)
             for against, options in CIPHERS.items():
@@ -57,7 +57,7 @@ def bench_transfer(runs: int) -> list[Row]:
     return rows
 
 
-def _memory_folder() -> str | None:
+def memory_folder() -> str | None:
     """A disk would be measured along with the rest, and differently each time."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 

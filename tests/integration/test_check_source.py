@@ -122,7 +122,17 @@ def test_a_live_database_is_well_and_nothing_is_left_behind(place: Path) -> None
 
     assert checked.wrong() == []
     assert checked.of(CHAT) == dict.fromkeys(
-        ["files", "checkpoint root", "same filesystem", "hard links", "free space", "one process", "watching"], OK
+        [
+            "files",
+            "checkpoint root",
+            "same filesystem",
+            "hard links",
+            "free space",
+            "one process",
+            "watching",
+            "shipping",
+        ],
+        OK,
     )
     assert checked[CHAT, "checkpoint root"].detail == f"{root} is missing and can be made"
     assert re.search(r"live files: [1-9]\d*, \d", checked[CHAT, "files"].detail)
@@ -144,9 +154,11 @@ def test_neither_database_nor_checkpoints_are_changed(place: Path, database: Pat
 
 def test_what_the_configuration_asks_for_in_vain_is_told(place: Path, database: Path) -> None:
     assert database.is_dir()
-    (line,) = check_chat(place, more='ship_wal = "1s"').wrong()
+    assert database.is_dir()
+    destination = directory_toml(place / "base") + "connections = 3\n"
+    (line,) = check(configuration(place, database_toml(place / "db", place / "root"), destination)).wrong()
     assert (line.status, line.subject, line.what) == (WARN, "service", "configuration")
-    assert line.detail.startswith("database[0].ship_wal: ")
+    assert line.detail.startswith("destination[0].connections: ")
 
 
 # --- the files ---------------------------------------------------------------------------------------

@@ -181,11 +181,17 @@ class Calls:
         self._after[number] = action
 
 
-def overlook(
-    patch: pytest.MonkeyPatch, owner: type, *, call: int, meanwhile: Callable[[], None], overlooked: str
+def overlook(  # noqa: PLR0913 - what happens, when, and what is seen of it
+    patch: pytest.MonkeyPatch,
+    owner: type,
+    *,
+    call: int,
+    meanwhile: Callable[[], None],
+    overlooked: str,
+    method: str = "list_files",
 ) -> None:
     """During the n-th listing (from 1) let `meanwhile` happen, of which the listing shows all but one file."""
-    original = owner.list_files  # type: ignore[attr-defined]
+    original = getattr(owner, method)
     calls = 0
 
     def list_files(self: object, folder: Path) -> Iterator[ListedFile]:
@@ -196,7 +202,7 @@ def overlook(
             return (file for file in original(self, folder) if file.name.name != overlooked)
         return iter(original(self, folder))
 
-    patch.setattr(owner, "list_files", list_files)
+    patch.setattr(owner, method, list_files)
 
 
 def overwrite(path: Path, offset: int, content: bytes) -> None:

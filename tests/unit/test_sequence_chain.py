@@ -51,6 +51,18 @@ def test_after_a_missing_log_it_goes_on_from_the_one_that_was_seen() -> None:
     assert chain.follow(7, 32, 33, deletable_below=8)
 
 
+@pytest.mark.parametrize(
+    ("last_sequence", "deletable_below", "is_whole"),
+    [(10, 100, True), (11, 5, True), (11, 6, False), (9, 6, True)],
+)
+def test_what_is_in_tables_was_in_a_log(last_sequence: int, deletable_below: int, *, is_whole: bool) -> None:
+    assert after_log_four().reaches(last_sequence, deletable_below=deletable_below) is is_whole
+
+
+def test_what_was_in_tables_before_the_first_log_is_no_matter() -> None:
+    assert SequenceChain().reaches(1000, deletable_below=50)
+
+
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=10), st.data())
 def test_exactly_a_log_that_is_left_out_is_missed(writes: list[int], data: st.DataObject) -> None:
     """Of logs with at least one write each, all of them deletable but the newest."""

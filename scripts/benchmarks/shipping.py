@@ -1,0 +1,211 @@
+"""Shipping write-ahead logs: what it costs the primary, what it costs while idle, how far behind the replica is.
+
+The real service ships a real primary's logs to a real OpenSSH server on loopback, so all three share the cores:
+with standbys of their own there is more left for the primary than here. The databases are in memory, for the
+server syncs what it gets to a disk that no primary would share with it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from report import Figure, Row
+from transfer import memory_folder
+
+from replicator.demo.layout import Layout
+from replicator.demo.settings import PrimarySettings
+from replicator.replica.shipped import SHIPPED_NAME
+from tests.support.openssh import OpenSshServer
+from tests.support.primaries import MEBIBYTE, Primary
+from tests.support.program import ConfigFile, RunningProgram
+from tests.support.published import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+TICKS = ("1s", "100ms")
+FULL_SPEED_SECONDS = 10.0
+RATE = 2000
+#: Between checkpoints: short, so that the lag is also sampled while a new generation takes over.
+PACED_INTERVAL = "20s"
+IDLE_SECONDS = 30.0
+IDLE_TABLES = 1000
+#: Between one measurement of the lag and the next.
+SAMPLE_SECONDS = 0.05
+
+#: Large memtables: the primary is held up by its writes, not by flushes.
+_FULL_SPEED = PrimarySettings(write_buffer_bytes=16 * MEBIBYTE)
+_PACED = PrimarySettings(write_buffer_bytes=16 * MEBIBYTE, batches_per_second=RATE)
+#: Tables of the least size that there is, and all of them stay.
+_MANY_TABLES = PrimarySettings(
+    layout=Layout(value_bytes=1000),
+    write_buffer_bytes=1,
+    family_options={
+        "disable_auto_compactions": "true",
+        "level0_slowdown_writes_trigger": "1000000",
+        "level0_stop_writes_trigger": "1000000",
+    },
+)
+#: Primaries are that old when they are measured, whether they are shipped or not.
+_AGE_SECONDS = 6.0
+_SETTLE_SECONDS = 10.0
+_DATABASE = "bench"
+#: More than two lines of a journal.
+_JOURNAL_END_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What happened in a span of time: CPU seconds, and batches written, per second."""
+
+    batches: float
+    service: float
+    server: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Shipped:
+    """A database that is being shipped: by which process, through which server, to where."""
+
+    service: psutil.Process
+    server: OpenSshServer
+    replica: Path
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Return what the service, and the sessions of the server, have taken so far."""
+        return _cpu_seconds([self.service]), _cpu_seconds(self.server.sessions())
+
+    def behind_seconds(self) -> float | None:
+        """Return how long ago the newest instant was that can be restored; None if nothing was shipped yet."""
+        with (
+            suppress(FileNotFoundError),
+            (self.replica / "checkpoint_current" / SHIPPED_NAME).open("rb") as journal,
+        ):
+            journal.seek(max(0, journal.seek(0, 2) - _JOURNAL_END_BYTES))
+            lines = journal.read().split(b"\n")
+            if len(lines) > 1:
+                return time.time() - datetime.fromisoformat(json.loads(lines[-2])["at"]).timestamp()
+        return None
+
+
+def bench_shipping(runs: int, *, lag_seconds: float) -> Sequence[Row | Figure]:
+    """Measure the primary at full speed, then at a steady pace, then not writing at all."""
+    with OpenSshServer() as server:
+        return [*_at_full_speed(runs, server), *_at_a_pace(lag_seconds, server), *_idle(server)]
+
+
+def _at_full_speed(runs: int, server: OpenSshServer) -> Iterator[Row | Figure]:
+    alone: list[float] = []
+    shipped: dict[str, list[_Measured]] = {tick: [] for tick in TICKS}
+    for _ in range(runs):
+        with _folder() as folder, Primary(folder / "db", _FULL_SPEED) as primary:
+            time.sleep(_AGE_SECONDS)
+            alone.append(_measure(primary, FULL_SPEED_SECONDS).batches)
+        for tick, measured in shipped.items():
+            with _folder() as folder, Primary(folder / "db", _FULL_SPEED) as primary:
+                old_enough = time.monotonic() + _AGE_SECONDS
+                with _shipping(primary, server, tick) as shipping:
+                    time.sleep(max(0.0, old_enough - time.monotonic()))
+                    measured.append(_measure(primary, FULL_SPEED_SECONDS, shipping))
+    for tick, measured in shipped.items():
+        case = f"primary at full speed, ship_wal {tick}"
+        ours = tuple(1e6 / one.batches for one in measured)
+        yield Row(f"{case}: a batch", "no service", ours, tuple(1e6 / batches for batches in alone), "us")
+        yield from _shares(case, measured)
+
+
+def _at_a_pace(lag_seconds: float, server: OpenSshServer) -> Iterator[Figure]:
+    for tick in TICKS:
+        behind: list[float] = []
+        with (
+            _folder() as folder,
+            Primary(folder / "db", _PACED) as primary,
+            _shipping(primary, server, tick, interval=PACED_INTERVAL) as shipping,
+        ):
+            time.sleep(_SETTLE_SECONDS)
+            measured = _measure(primary, lag_seconds, shipping, behind)
+        case = f"primary at {RATE}/s, ship_wal {tick}"
+        yield from _shares(case, [measured])
+        yield Figure(f"{case}: lag, median", (statistics.median(behind),), "s")
+        yield Figure(f"{case}: lag, 99 of 100", (statistics.quantiles(behind, n=100)[-1],), "s")
+        yield Figure(f"{case}: lag, longest", (max(behind),), "s")
+
+
+def _idle(server: OpenSshServer) -> Iterator[Figure]:
+    with _folder() as folder, Primary(folder / "db", _MANY_TABLES) as primary:
+        wait_until(lambda: len(list(primary.path.glob("*.sst"))) >= IDLE_TABLES, f"{IDLE_TABLES} tables")
+        primary.stop()
+        primary.start(
+            PrimarySettings(layout=_MANY_TABLES.layout, max_batches=1, family_options=_MANY_TABLES.family_options)
+        )
+        for tick in TICKS:
+            with _shipping(primary, server, tick) as shipping:
+                time.sleep(_SETTLE_SECONDS)
+                measured = _measure(primary, IDLE_SECONDS, shipping)
+            yield from _shares(f"idle, {IDLE_TABLES} tables, ship_wal {tick}", [measured])
+
+
+def _shares(case: str, measured: Sequence[_Measured]) -> Iterator[Figure]:
+    yield Figure(f"{case}: service", tuple(100 * one.service for one in measured), "% of a core")
+    yield Figure(f"{case}: sshd", tuple(100 * one.server for one in measured), "% of a core")
+
+
+def _measure(
+    primary: Primary, seconds: float, shipping: _Shipped | None = None, behind: list[float] | None = None
+) -> _Measured:
+    """Let so much time pass; into `behind`, if it is given, go samples of the lag."""
+    position, begun = primary.position, time.monotonic()
+    before = shipping.cpu_seconds() if shipping else (0.0, 0.0)
+    while (left_seconds := begun + seconds - time.monotonic()) > 0:
+        if shipping is None or behind is None:
+            time.sleep(left_seconds)
+            continue
+        sample = shipping.behind_seconds()
+        assert sample is not None, "what was shipped has gone"
+        behind.append(sample)
+        time.sleep(min(SAMPLE_SECONDS, left_seconds))
+    written, took_seconds = primary.position - position, time.monotonic() - begun
+    after = shipping.cpu_seconds() if shipping else (0.0, 0.0)
+    service, sshd = ((end - start) / took_seconds for start, end in zip(before, after, strict=True))
+    return _Measured(written / took_seconds, service, sshd)
+
+
+@contextmanager
+def _shipping(primary: Primary, server: OpenSshServer, tick: str, *, interval: str = "5m") -> Iterator[_Shipped]:
+    """Run the service; inside of the context the database is being shipped."""
+    account = server.make_folder("replicas")
+    config = ConfigFile(primary.path.with_name("replicator.toml"))
+    config.database(_DATABASE, primary.path, ship_wal=tick, interval=interval)
+    config.sftp("standby", server, account.name)
+    with RunningProgram("run", "--config", config.write()) as program:
+        shipped = _Shipped(psutil.Process(program.process.pid), server, account / _DATABASE)
+        wait_until(lambda: shipped.behind_seconds() is not None, "shipped")
+        yield shipped
+        program.stop()
+    shutil.rmtree(account)
+    shutil.rmtree(primary.path.with_name(f"{primary.path.name}.checkpoints"))
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
+        yield Path(name)
+
+
+def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    total_seconds = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total_seconds += times.user + times.system
+    return total_seconds
