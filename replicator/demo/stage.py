@@ -33,12 +33,13 @@ DESTINATION: Final = "standby"
 RESTORED: Final = "restored"
 AS_OF_THE_KILL: Final = "as-of-the-kill"
 
-#: Small tables, so that there are soon many of them, and most stay as they are from one checkpoint to the next.
+#: Small tables, so that there are soon many of them; and seldom compacted, which would write all of them anew, so
+#: that most stay as they are from one checkpoint to the next.
 SETTINGS: Final = PrimarySettings(
     layout=Layout(column_families=4, ring=50_000, value_bytes=150),
     batches_per_second=2000,
     write_buffer_bytes=512 * 1024,
-    family_options={"target_file_size_base": str(256 * 1024), "level0_file_num_compaction_trigger": "6"},
+    family_options={"target_file_size_base": str(256 * 1024), "level0_file_num_compaction_trigger": "12"},
 )
 
 #: The program as its command runs it. The lifeline's thread must not be the one that gets SIGTERM, so the
