@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -246,6 +247,9 @@ class ShippingLine:
                 self._send(target, destination, readings)
                 self._look(target, destination)
             except (SourceChangedError, NotFoundError, ProtocolError) as error:
+                if isinstance(error, NotFoundError):
+                    # Unless all of it is away, as a disk that is not mounted: then this raises the same.
+                    destination.list_folder(PurePosixPath())
                 self._give_up(str(error))
                 self._ask(str(error))
                 return
