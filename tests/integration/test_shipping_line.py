@@ -13,7 +13,8 @@ from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.log_follower import LogFollower
 from replicator.checkpoint.rotation import CheckpointRoot
-from replicator.errors import ConnectionLostError, NoSpaceError
+from replicator.destination.directory import DirectoryDestination
+from replicator.errors import ConnectionLostError, NoSpaceError, NotFoundError
 from replicator.replica.catalog import Writer
 from replicator.replica.decision import PublishRequest
 from replicator.replica.generations import generation_ids, read_catalog, read_shipped
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path, PurePosixPath
 
+    from replicator.destination.interface import Destination
+
 DATABASE, DESTINATION = "chat", "standby"
 LIMIT_BYTES = 1 << 24
 
@@ -39,7 +42,7 @@ LIMIT_BYTES = 1 << 24
 class Shipping:
     """One database on its way to one destination, on one thread; `before` is called with each append's target."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, destination: Destination | None = None) -> None:
         self.database = HandmadeDatabase(folder / "db")
         self.database.edit(encode.log_number(4) + encode.min_log_number(4))
         self.database.create_wal(4)
@@ -47,7 +50,7 @@ class Shipping:
         self.before: Callable[[PurePosixPath], None] = lambda _target: None
         self.asked: list[str] = []
         self.sent: list[tuple[str, int]] = []
-        self.destination = MemoryDestination(before_change=self._before_change)
+        self.destination = destination or MemoryDestination(before_change=self._before_change)
         self.follower = LogFollower(self.database.path, budget_bytes=1 << 30)
         self.board = StatusBoard([Watched(DATABASE, (DESTINATION,), shipping=True)])
         self.line = ShippingLine(
@@ -260,6 +263,32 @@ def test_an_event_seals_the_generation_as_it_is(shipping: Shipping) -> None:
     shipping.database.write(4)
     shipping.tick()
     assert shipping.replica() == logs_of(shipping, 4)
+
+
+def test_a_disk_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    base, away = tmp_path / "base", tmp_path / "away"
+    base.mkdir()
+    shipping = Shipping(tmp_path, DirectoryDestination(base, label="disk"))
+    shipping.publish()
+    base.rename(away)
+    shipping.database.write(4)
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="there is no folder"):
+            shipping.tick()
+    away.rename(base)
+    shipping.tick()
+    assert shipping.replica() == logs_of(shipping, 4)
+    assert shipping.asked == []
+    shipping.close()
+
+
+def test_a_generation_that_was_removed_is_given_up(shipping: Shipping) -> None:
+    shipping.publish()
+    shipping.destination.remove_tree(ReplicaLayout(DATABASE).generations)
+    shipping.database.write(4)
+    shipping.tick()
+    assert len(shipping.asked) == 1
+    shipping.tick()
 
 
 def test_who_makes_another_generation_current_there_ends_it(
