@@ -53,8 +53,14 @@ class Shipping:
         self.destination = destination or MemoryDestination(before_change=self._before_change)
         self.follower = LogFollower(self.database.path, budget_bytes=1 << 30)
         self.board = StatusBoard([Watched(DATABASE, (DESTINATION,), shipping=True)])
+        self.stop = threading.Event()
         self.line = ShippingLine(
-            DATABASE, DESTINATION, self.follower, self.board, ask_for_checkpoint=self.asked.append
+            DATABASE,
+            DESTINATION,
+            self.follower,
+            self.board,
+            stop=self.stop,
+            ask_for_checkpoint=self.asked.append,
         )
         self._root = CheckpointRoot(folder / "root")
         self._root.create()
@@ -215,8 +221,8 @@ def test_a_state_that_was_sent_but_not_told_is_told_later(
     shipping: Shipping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With pieces as large as one write each is an append of its own, and the line comes after the last."""
-    monkeypatch.setattr("replicator.service.shipping_line._GROWTH_BYTES", 1)
-    monkeypatch.setattr("replicator.service.shipping_line._PIECE_BYTES", 16)
+    monkeypatch.setattr("replicator.service.followed_generation._GROWTH_BYTES", 1)
+    monkeypatch.setattr("replicator.service.followed_generation._PIECE_BYTES", 16)
     shipping.publish()
     shipping.database.write(4, count=3)
 
