@@ -83,6 +83,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             database.tick_seconds,
             [destination.name for destination in config.destinations_of(database)],
             board,
+            stop=stop,
         )
         for database in config.databases
         if ship and database.tick_seconds is not None
@@ -146,7 +147,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         for database in config.databases
     ]
     log_loops = [
-        shippings[loop.name].log_loop(loop.ask_for_checkpoint, shippers, stop=stop)
+        shippings[loop.name].log_loop(loop.ask_for_checkpoint, shippers)
         for loop in loops
         if loop.name in shippings
     ]

@@ -81,6 +81,11 @@ class LogFolder:
         """Note that no log below a number is to be read on, whether it is complete or not."""
         self._finished.update(log for log in self.all() if log.number < number)
 
+    @property
+    def count(self) -> int:
+        """How many logs are held."""
+        return len(self._pins)
+
     def newest_number(self) -> int:
         """Return the highest number held, or 0."""
         return self._pins.newest_number()

@@ -10,6 +10,7 @@ The order of the steps and its reasons are those of a capture: see `cut`.
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections import deque
@@ -111,6 +112,8 @@ class LogFollower:
         """`budget_bytes` is how much of logs that the primary has deleted is held at the most."""
         self._database = DatabaseFolder(database)
         self._budget_bytes = budget_bytes
+        # The other open files of this process must not run short.
+        self._most_logs = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
         self._lock = threading.Lock()
         self._logs = LogFolder(self._database)
         self._chain = SequenceChain()
@@ -177,7 +180,7 @@ class LogFollower:
         with self._lock:
             found = [reading for reading in self._readings if reading.serial >= serial and reading.epoch == epoch]
             if found and found[0].follows >= serial:
-                raise SourceChangedError("deleted logs took more space than they may, and were let go of")
+                raise SourceChangedError("more logs than may be held were needed: the oldest were let go of")
             return found, "" if epoch == self._epoch else self._last_end
 
     def backlog_bytes(self, serial: int, epoch: int) -> int:
@@ -360,7 +363,7 @@ class LogFollower:
         self._readings.extendleft(reversed(merged))
 
     def _release(self) -> None:
-        """Let go of what nobody needs, and of the oldest logs once they take more space than they may."""
+        """Let go of what nobody needs, and of the oldest logs once they are more than may be held."""
         next_serial = min((user.next_serial for user in self._users), default=NEVER)
         while len(self._readings) > 1 and (
             self._readings[0].serial < next_serial or not self._has_whole(self._readings[0].oldest_log)
@@ -368,11 +371,14 @@ class LogFollower:
             self._readings.popleft()
         pending_log = min([self._held_log, *(user.pending_log for user in self._users)])
         self._logs.release(min(pending_log, self._readings[0].oldest_log))
-        budget_bytes = self._budget_bytes if self.may_hold_deleted else 0
-        while self._logs.deleted_bytes() > budget_bytes and self._logs.release_oldest():
+        while self._holds_too_much() and self._logs.release_oldest():
             pass  # whoever needed it begins again with the next checkpoint
         self.pinned_bytes = self._logs.deleted_bytes()
         self._note_oldest()
+
+    def _holds_too_much(self) -> bool:
+        budget_bytes = self._budget_bytes if self.may_hold_deleted else 0
+        return self._logs.deleted_bytes() > budget_bytes or self._logs.count > self._most_logs
 
     def _has_whole(self, log_number: int) -> bool:
         """Whether all logs from this number on are held, with none missing between them."""

@@ -157,6 +157,9 @@ class WalPins:
             if inodes.get(number) != file.inode:
                 self._files.pop(number).close()
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def newest_number(self) -> int:
         """Return the highest number seen, or 0."""
         return max(self._files, default=0)

@@ -51,7 +51,7 @@ def _outcome_document(outcome: Sound | ReplicatorError) -> dict[str, Any]:
         "sound": sound is not None,
         "generation": str(sound.restored.generation) if sound else None,
         "state_at": format_moment(sound.restored.state_at) if sound else None,
-        "loss_seconds": round(sound.loss_seconds, 3) if sound else None,
+        "loss_seconds": sound.loss_seconds if sound else None,
         "files": sound.restored.files if sound else None,
         "size_bytes": sound.restored.size_bytes if sound else None,
         "engine_opened": sound.engine.opened if sound else None,

@@ -1,6 +1,7 @@
 """`replicator demo`: a live database, its replica over SFTP, a SIGKILL, and the way back, on this machine.
 
-The order of events and what they prove. The processes are `stage`'s, the looks `showing`'s.
+The order of events and what they prove. The processes are `stage`'s, the looks `showing`'s, the figures
+`outcome`'s.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from replicator.demo.outcome import Loss, Outcome, Pace, Watched
 from replicator.demo.part import PATIENCE_SECONDS
 from replicator.demo.showing import Screen, Status
-from replicator.demo.stage import CONFIG_NAME, DATABASE, DESTINATION, SETTINGS, Stage
+from replicator.demo.stage import (
+    AS_OF_THE_KILL,
+    CONFIG_NAME,
+    DATABASE,
+    DESTINATION,
+    RESTORED,
+    SETTINGS,
+    Stage,
+)
 from replicator.interruption import Interruption
+from replicator.moments import format_moment
 from replicator.replica.layout import GenerationId
 from replicator.units import format_duration, format_size
 
@@ -25,42 +36,27 @@ if TYPE_CHECKING:
 
     from replicator.demo.layout import Verdict
     from replicator.demo.part import Part
+    from replicator.demo.served import Held
     from replicator.demo.stage import Judging
 
-_INTERVAL_SECONDS = 1.5
-_WATCH_SECONDS = 12.0
+#: Shipping as it is by default; checkpoints far more often than that, so that there are several to see.
+_PACE: Final = Pace(interval_seconds=5.0, ship_seconds=1.0)
+_WATCH_SECONDS: Final = 14.0
 #: On a slow machine it goes on for longer, until there is something to see.
-_LEAST_GENERATIONS = 3
-_TICK_SECONDS = 0.1
-_ALARM = "bold red"
+_LEAST_GENERATIONS: Final = 3
+_LEAST_JUDGED: Final = 3
+#: From the beginning of one judgement to the next: reading all of the replica takes its share of the processor.
+_JUDGING_SECONDS: Final = 2.0
+_TICK_SECONDS: Final = 0.1
+_ALARM: Final = "bold red"
 
 
 @dataclass(frozen=True, slots=True)
-class _Loss:
-    """What would be lost if the primary's disk were: the replica had this age and position at the kill."""
+class _Kill:
+    """When the primary was dead, and what was at the server before that."""
 
-    replica_age_seconds: float
-    replica: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """`written` is what the killed primary left, `restored` what came back, `restore` the document about that."""
-
-    acknowledged: int
-    written: Verdict
-    restored: Verdict
-    restore: dict[str, Any]
-    loss: _Loss
-
-    @property
-    def exact(self) -> bool:
-        """Whether every batch came back, whole, and no other."""
-        verdicts = (self.written, self.restored, self.loss.replica)
-        return (
-            all(verdict.exact for verdict in verdicts)
-            and self.acknowledged <= self.written.position == self.restored.position
-        )
+    at: datetime
+    held: Held
 
 
 def run_demo() -> bool:
@@ -74,13 +70,11 @@ def run_demo() -> bool:
             Stage(Path(folder), pause=interruption.pause) as stage,
         ):
             screen.say(f"In {folder}, which is removed afterwards:")
-            play = _Play(stage, screen, pause=interruption.pause)
-            outcome = play.perform()
-        screen.table("All of it is removed again. What it came to:", play.rows(outcome))
-        exact = outcome.exact and play.all_judged_exact
+            outcome = _Play(stage, screen, pause=interruption.pause).perform()
+        screen.table("All of it is removed again. What it came to:", outcome.rows())
         screen.say("")
-        screen.say(_conclusion(outcome) if exact else "NOT EXACT: see the lines above.")
-    return exact
+        screen.say(outcome.conclusion())
+    return outcome.exact
 
 
 class _Play:
@@ -96,66 +90,49 @@ class _Play:
         self._published: list[dict[str, Any]] = []
         self._newest: GenerationId | None = None
         self._judging: tuple[GenerationId, Judging] | None = None
-        self._judged: dict[GenerationId, Verdict] = {}
+        self._judging_due = 0.0
+        self._judged: list[Verdict] = []
+        self._largest_lag_seconds = 0.0
 
-    @property
-    def all_judged_exact(self) -> bool:
-        """Whether every generation that was judged at the server was exact."""
-        return all(verdict.exact for verdict in self._judged.values())
-
-    def perform(self) -> _Outcome:
+    def perform(self) -> Outcome:
         """Do it all. Raises `ReplicatorError` if a part fails."""
         self._start()
         watched_until = time.monotonic() + _WATCH_SECONDS
         self._watch(
-            lambda: time.monotonic() >= watched_until and len(self._published) >= _LEAST_GENERATIONS,
+            lambda: (
+                time.monotonic() >= watched_until
+                and len(self._published) >= _LEAST_GENERATIONS
+                and len(self._judged) >= _LEAST_JUDGED
+            ),
             patience_seconds=_WATCH_SECONDS + PATIENCE_SECONDS,
         )
-        replica_then = self._stage.current_generation()
-        if replica_then is None:
-            raise self._service.failure("published generations, but checkpoint_current names none")
-        killed_at = self._kill()
-        # One that was captured after the kill holds all that the dead primary had written.
-        self._watch(lambda: any(generation.time > killed_at for generation in self._judged))
+        kill = self._kill()
+        # Its files are still there, and what is in them is shipped: no new checkpoint is needed for that.
+        self._watch(lambda: self._judging is None and self._stage.has_shipped_all_since(kill.at))
+        self._screen.event("service", "all that the dead primary had written is shipped")
         self._stop_service()
-        restore = self._restore()
+        as_of_kill = self._restore(AS_OF_THE_KILL, at=self._stage.replica.last_complete(kill.held))
+        restore = self._restore(RESTORED)
         self._screen.event("judge", "opens what was restored, and what the primary left")
-        return _Outcome(
+        judging_killed = self._stage.judge_killed()
+        judging_as_of_kill, judging_restored = map(self._stage.judge_restored, (AS_OF_THE_KILL, RESTORED))
+        return Outcome(
+            pace=_PACE,
+            watched=Watched(
+                published=self._published,
+                judged=self._judged,
+                largest_lag_seconds=self._largest_lag_seconds,
+                shipped_bytes=self._stage.replica.shipped_bytes(),
+            ),
             acknowledged=self._stage.acknowledged,
-            written=self._tell_faults("the primary's own files", self._stage.judge_killed().verdict()),
-            restored=self._tell_faults("the restored database", self._stage.judge_restored().verdict()),
+            written=self._tell_faults("the primary's own files", judging_killed.verdict()),
+            restored=self._tell_faults("the restored database", judging_restored.verdict()),
             restore=restore,
-            loss=_Loss(
-                replica_age_seconds=(killed_at - replica_then.time).total_seconds(),
-                replica=self._judged.get(replica_then) or self._stage.judge_generation(replica_then).verdict(),
+            loss=Loss(
+                lag_seconds=(kill.at - datetime.fromisoformat(as_of_kill["state_at"])).total_seconds(),
+                replica=self._tell_faults("the state as of the kill", judging_as_of_kill.verdict()),
             ),
         )
-
-    def rows(self, outcome: _Outcome) -> list[tuple[str, str, str]]:
-        """Return the table at the end."""
-        families, interval = SETTINGS.layout.column_families, format_duration(_INTERVAL_SECONDS)
-        sent_bytes = self._sum("bytes_sent")
-        published_bytes = sent_bytes + self._sum("bytes_reused")
-        restore, restored = outcome.restore, outcome.restored
-        judged = f"{len(self._judged)} judged at the server, {'all' if self.all_judged_exact else 'NOT ALL'} exact"
-        lost = outcome.written.position - outcome.loss.replica.position
-        age = format_duration(outcome.loss.replica_age_seconds)
-        return [
-            ("batches written", f"{outcome.written.position:,}", f"each to {families} column families at once"),
-            ("batches restored", f"{restored.position:,}", _remark(outcome)),
-            ("torn", f"{restored.torn:,}", "column families at another batch than the others"),
-            ("holes", f"{restored.holes:,}", "entries missing or wrong"),
-            ("checkpoints published", f"{len(self._published):,}", f"every {interval}; {judged}"),
-            ("files sent", f"{self._sum('files_sent'):,}", ""),
-            ("files reused", f"{self._sum('files_reused'):,}", "the server had them: hard links there"),
-            ("bytes sent", format_size(sent_bytes), f"for {format_size(published_bytes)} published"),
-            (
-                "restore time",
-                format_duration(restore["duration_seconds"]),
-                f"{restore['files']} files, {format_size(restore['size_bytes'])}, every SHA-256 checked",
-            ),
-            ("at risk at the kill", f"{lost:,}", f"batches not yet replicated: the replica was {age} old"),
-        ]
 
     def _start(self) -> None:
         endpoint = self._stage.start_server()
@@ -167,16 +144,25 @@ class _Play:
             f"process {self._primary.pid} writes {SETTINGS.batches_per_second:,} batches a second,"
             f" each to {SETTINGS.layout.column_families} column families at once",
         )
-        self._service = self._stage.start_service(endpoint, interval_seconds=_INTERVAL_SECONDS)
-        every = format_duration(_INTERVAL_SECONDS)
-        self._screen.event("service", f"replicator run -c {CONFIG_NAME}: a checkpoint every {every}")
+        self._service = self._stage.start_service(endpoint, _PACE)
+        interval, ship = format_duration(_PACE.interval_seconds), format_duration(_PACE.ship_seconds)
+        self._screen.event(
+            "service",
+            f"replicator run -c {CONFIG_NAME}: a checkpoint every {interval}, its log shipped every {ship}",
+        )
 
-    def _kill(self) -> datetime:
+    def _kill(self) -> _Kill:
+        # What could be restored if the whole host had died too? Never more than what lies at the server before the
+        # signal is sent; and its age counts up to the instant at which the primary is surely dead. What is shipped
+        # of the primary's files after that has no part in it, though it may be on its way already.
+        held = self._stage.replica.held()
+        if held is None:
+            raise self._service.failure("published generations, but there is none at the server")
         self._primary.kill()
         killed_at = datetime.now(UTC)
         self._primary_alive = False
         self._screen.event("SIGKILL", f"the primary died after batch {self._stage.acknowledged:,}", style=_ALARM)
-        return killed_at
+        return _Kill(killed_at, held)
 
     def _stop_service(self) -> None:
         self._screen.end_status()
@@ -184,9 +170,12 @@ class _Play:
         self._tell_news()
         self._screen.event("service", "stopped")
 
-    def _restore(self) -> dict[str, Any]:
-        self._screen.event("restore", f"replicator restore -c {CONFIG_NAME} {DESTINATION}:{DATABASE} restored")
-        document = self._stage.restore()
+    def _restore(self, target: str, *, at: datetime | None = None) -> dict[str, Any]:
+        moment = f" --at {format_moment(at)}" if at else ""
+        self._screen.event(
+            "restore", f"replicator restore -c {CONFIG_NAME} {DESTINATION}:{DATABASE} {target}{moment}"
+        )
+        document = self._stage.restore(target, at=at)
         size, took = format_size(document["size_bytes"]), format_duration(document["duration_seconds"])
         self._screen.event("restore", f"{document['files']} files, {size}; took {took}")
         return document
@@ -196,7 +185,7 @@ class _Play:
         deadline = time.monotonic() + patience_seconds
         while True:
             self._tell_news()
-            self._judge_newest()
+            self._judge_replica()
             self._show_status()
             if until():
                 return
@@ -231,19 +220,20 @@ class _Play:
                 reason = event.get("error") or event.get("exception", "").rpartition("\n")[2]
                 self._screen.event(name, f"{reason} {event.get('hint', '')}".rstrip(), style=_ALARM)
 
-    def _judge_newest(self) -> None:
-        """Have the newest generation judged, one at a time: most of them, if the machine keeps up."""
+    def _judge_replica(self) -> None:
+        """Have the newest generation judged again and again, as it grows, one look at a time."""
         if self._judging is not None:
             generation, judging = self._judging
             if judging.under_way:
                 return
             verdict = self._tell_faults(f"generation {generation}", judging.verdict())
             self._judging = None
-            self._judged[generation] = verdict
+            self._judged.append(verdict)
             behind = f"; the primary is at {self._stage.acknowledged:,}"
             if verdict.exact:
                 self._screen.event("replica", f"judged: exact, at batch {verdict.position:,}{behind}")
-        if self._newest is not None and self._newest not in self._judged:
+        if self._newest is not None and self._primary_alive and time.monotonic() >= self._judging_due:
+            self._judging_due = time.monotonic() + _JUDGING_SECONDS
             self._judging = self._newest, self._stage.judge_generation(self._newest)
 
     def _tell_faults(self, subject: str, verdict: Verdict) -> Verdict:
@@ -252,31 +242,16 @@ class _Play:
         return verdict
 
     def _show_status(self) -> None:
-        exact = [verdict.position for verdict in self._judged.values() if verdict.exact]
-        age = datetime.now(UTC) - self._newest.time if self._newest is not None else None
+        held = self._stage.replica.held()
+        lag_seconds = (datetime.now(UTC) - held.state_at).total_seconds() if held else None
+        if self._primary_alive:
+            self._largest_lag_seconds = max(self._largest_lag_seconds, lag_seconds or 0.0)
+        exact = [verdict.position for verdict in self._judged if verdict.exact]
         self._screen.status(
             Status(
                 primary_alive=self._primary_alive,
                 primary_position=self._stage.acknowledged,
-                replica_age_seconds=age.total_seconds() if age is not None else None,
+                lag_seconds=lag_seconds,
                 judged_position=max(exact, default=None),
             )
         )
-
-    def _sum(self, field: str) -> int:
-        return sum(int(event[field]) for event in self._published)
-
-
-def _remark(outcome: _Outcome) -> str:
-    if not outcome.restored.opened:
-        return "the restored database does NOT open"
-    return "" if outcome.restored.position == outcome.written.position else "NOT what was written"
-
-
-def _conclusion(outcome: _Outcome) -> str:
-    age, interval = format_duration(outcome.loss.replica_age_seconds), format_duration(_INTERVAL_SECONDS)
-    return (
-        "Every batch is back, for the dead primary's files were still there to make a last checkpoint of.\n"
-        f"Had its disk died too, the replica would have brought back the state of {age} before: a replica is as\n"
-        f"old as the interval ({interval} here), plus the transfer."
-    )

@@ -30,13 +30,13 @@ _SUBJECT_WIDTH = 11
 class Status:
     """Where things are at this instant.
 
-    `replica_age_seconds` is the age of the newest generation, and `judged_position` the newest batch that a
-    generation was found to hold, exactly; both None before there is one.
+    `lag_seconds` is the age of the newest state at the server, and `judged_position` the newest batch that the
+    replica was found to hold, exactly; both None before there is one.
     """
 
     primary_alive: bool
     primary_position: int
-    replica_age_seconds: float | None
+    lag_seconds: float | None
     judged_position: int | None
 
 
@@ -108,8 +108,8 @@ def _panel(status: Status) -> Panel:
     grid = Table.grid(padding=(0, 2))
     state = Text("writing", "green") if status.primary_alive else Text("killed", "bold red")
     grid.add_row("primary", state, f"at batch {status.primary_position:,}")
-    if status.replica_age_seconds is not None:
-        grid.add_row("replica", f"{format_duration(status.replica_age_seconds)} old", "")
+    if status.lag_seconds is not None:
+        grid.add_row("replica", f"{format_duration(status.lag_seconds)} behind", "")
     if status.judged_position is not None:
         grid.add_row("judged", "exact", f"at batch {status.judged_position:,}")
     return Panel(grid, expand=False, border_style="dim")

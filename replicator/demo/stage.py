@@ -11,25 +11,35 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from replicator.demo.layout import Layout, Verdict
 from replicator.demo.oracle import Recovery
 from replicator.demo.part import Part
+from replicator.demo.served import ServedReplica
 from replicator.demo.server import Endpoint
 from replicator.demo.settings import PrimarySettings, Progress
-from replicator.replica.layout import GenerationId, ReplicaLayout, parse_link_text
+from replicator.moments import format_moment
+from replicator.service.state_file import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
+
+    from replicator.demo.outcome import Pace
+    from replicator.replica.layout import GenerationId
 
 CONFIG_NAME: Final = "replicator.toml"
 DATABASE: Final = "chat"
 DESTINATION: Final = "standby"
+#: The folders that are restored to.
+RESTORED: Final = "restored"
+AS_OF_THE_KILL: Final = "as-of-the-kill"
 
-#: Small tables, so that there are soon many of them, and most stay as they are from one checkpoint to the next.
+#: Small tables, so that there are soon many of them; and seldom compacted, which would write all of them anew, so
+#: that most stay as they are from one checkpoint to the next.
 SETTINGS: Final = PrimarySettings(
     layout=Layout(column_families=4, ring=50_000, value_bytes=150),
     batches_per_second=2000,
     write_buffer_bytes=512 * 1024,
-    family_options={"target_file_size_base": str(256 * 1024), "level0_file_num_compaction_trigger": "6"},
+    family_options={"target_file_size_base": str(256 * 1024), "level0_file_num_compaction_trigger": "12"},
 )
 
 #: The program as its command runs it. The lifeline's thread must not be the one that gets SIGTERM, so the
@@ -49,6 +59,7 @@ name = {database}
 path = {path}
 checkpoint_root = {checkpoint_root}
 interval = {interval}
+ship_wal = {ship_wal}
 min_free = "0%"
 
 [[destination]]
@@ -76,8 +87,10 @@ class Stage:
         self._database = folder / "database"
         self._progress_path = folder / "progress"
         self._served = folder / "served"
-        self._target = folder / "restored"
-        self._replica = ReplicaLayout(DATABASE)
+        self._base = self._served / "replicas"
+        self._base.mkdir(parents=True)
+        self._state_dir = folder / "state"
+        self.replica = ServedReplica(self._base, DATABASE)
         self._parts: list[Part] = []
         self._progress: Progress | None = None
 
@@ -102,8 +115,7 @@ class Stage:
 
     def start_server(self) -> Endpoint:
         """Start the SFTP server."""
-        base, keys = self._served / "replicas", self._folder / "keys"
-        base.mkdir(parents=True)
+        keys = self._folder / "keys"
         keys.mkdir(mode=0o700)
         server = self._start("server", "-m", "replicator.demo.server", str(self._served), str(keys))
         return Endpoint.from_json(server.first_line())
@@ -118,42 +130,46 @@ class Stage:
         self._progress = Progress(self._progress_path)
         return primary
 
-    def start_service(self, endpoint: Endpoint, *, interval_seconds: float) -> Part:
+    def start_service(self, endpoint: Endpoint, pace: Pace) -> Part:
         """Configure the program and start it, as `replicator run`."""
         values = {
             "database": DATABASE,
             "path": str(self._database),
             "checkpoint_root": str(self._folder / "checkpoints"),
-            "interval": f"{interval_seconds}s",
+            "interval": f"{pace.interval_seconds:g}s",
+            "ship_wal": f"{pace.ship_seconds:g}s",
             "destination": DESTINATION,
             "url": f"sftp://replica@{endpoint.host}:{endpoint.port}/replicas",
             "identity_file": endpoint.identity_file,
             "known_hosts": endpoint.known_hosts,
-            "state_dir": str(self._folder / "state"),
+            "state_dir": str(self._state_dir),
         }
         # A string of JSON is one of TOML too.
         text = _CONFIG.format(**{name: json.dumps(value) for name, value in values.items()})
         (self._folder / CONFIG_NAME).write_text(text)
         return self._start("service", "-c", _PROGRAM, "run", "-c", CONFIG_NAME)
 
-    def restore(self) -> dict[str, Any]:
-        """Run `replicator restore` and return the document that it prints."""
-        arguments = ("restore", "-c", CONFIG_NAME, f"{DESTINATION}:{DATABASE}", str(self._target), "--json")
+    def has_shipped_all_since(self, moment: datetime) -> bool:
+        """Whether the service says that the server has confirmed all that had been written by `moment`."""
+        state = read_state(self._state_dir)
+        pairs = [pair for database in state.databases for pair in database.destinations] if state else []
+        return any(moment.timestamp() < (pair.restorable_at_seconds or 0) for pair in pairs)
+
+    def restore(self, target: str, *, at: datetime | None = None) -> dict[str, Any]:
+        """Run `replicator restore` and return the document that it prints; without `at`, of the newest state."""
+        moment = ("--at", format_moment(at)) if at else ()
+        arguments = ("restore", "-c", CONFIG_NAME, f"{DESTINATION}:{DATABASE}", target, *moment, "--json")
         document: dict[str, Any] = json.loads(self._start("restore", "-c", _PROGRAM, *arguments).result())
         return document
 
-    def current_generation(self) -> GenerationId | None:
-        """Return what `checkpoint_current` names at the server at this instant."""
-        link = self._served / "replicas" / self._replica.current_link
-        return parse_link_text(str(link.readlink())) if link.is_symlink() else None
-
     def judge_generation(self, generation: GenerationId) -> Judging:
-        """Begin to judge a generation as it lies at the server."""
-        return self._judge(self._served / "replicas" / self._replica.generation(generation), Recovery.ABSOLUTE)
+        """Begin to judge a generation as it lies at the server, while it may be shipped to."""
+        # At this very instant a log may be growing: half a record at its end is how an append under way looks.
+        return self._judge(self.replica.folder(generation), Recovery.POINT_IN_TIME)
 
-    def judge_restored(self) -> Judging:
+    def judge_restored(self, target: str) -> Judging:
         """Begin to judge what `restore` made."""
-        return self._judge(self._target, Recovery.ABSOLUTE)
+        return self._judge(self._folder / target, Recovery.ABSOLUTE)
 
     def judge_killed(self) -> Judging:
         """Begin to judge what the killed primary left: that, and nothing else, is what it had written."""

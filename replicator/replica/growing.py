@@ -168,6 +168,8 @@ class GrowingGeneration:
         try:
             journal = destination.read_bytes(path, limit_bytes=SHIPPED_LIMIT_BYTES)
         except NotFoundError:
+            if self._journal_bytes:
+                raise
             journal = b""
         if len(journal) < self._journal_bytes:
             raise ProtocolError(

@@ -101,6 +101,7 @@ _HEADER_BYTES_OF = tuple(
     RECYCLABLE_HEADER_BYTES if kind in _WITH_LOG_NUMBER else HEADER_BYTES for kind in range(256)
 )
 _TYPE_CRC = tuple(crc32c(bytes([kind])) for kind in range(256))
+_FULL_CRC = _TYPE_CRC[_FULL]
 
 
 class RecordLogReader:
@@ -144,6 +145,8 @@ class RecordLogReader:
         block_end = BLOCK_BYTES - base % BLOCK_BYTES
         self._out_of_order = False
         while True:
+            if self._parts is None:
+                position = done = self._take_plain(data, position, block_end, records)
             fragment = self._fragment_at(data, position, block_end)
             if fragment is None:
                 # Either the end, or the writer padded the block. What stands at the block's start decides;
@@ -184,6 +187,30 @@ class RecordLogReader:
         if self._parts is None and (_is_zero(rest) or self._is_from_the_past(rest)):
             return Tail.CLEAN
         return Tail.TORN
+
+    def _take_plain(self, data: bytes, position: int, block_end: int, records: list[LogRecord]) -> int:
+        """Take whole records of the plainest kind while one follows the other; return where the last one ends.
+
+        Nearly all of a busy log are. Whatever else stands there is left alone: this only saves time.
+        """
+        base = self._next_offset
+        limit = min(block_end, len(data))
+        add, new = records.append, tuple.__new__
+        begin = position
+        while (start := position + HEADER_BYTES) <= limit:
+            stored_crc, length, kind = _HEADER.unpack_from(data, position)
+            end = start + length
+            if kind != _FULL or end > limit:
+                break
+            payload = data[start:end]
+            crc = crc32c(payload, _FULL_CRC)
+            if ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF != stored_crc:
+                break
+            add(new(LogRecord, (_FULL, payload, base + position, base + end)))
+            position = end
+        if position > begin:
+            self._end_offset = base + position
+        return position
 
     def _fragment_at(self, data: bytes, position: int, block_end: int) -> tuple[int, bytes, int] | None:
         """Return type, payload and end of the valid physical record at `position`; None if there is none."""

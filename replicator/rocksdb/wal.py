@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from replicator.rocksdb.record_log import LogRecord, Tail
 
 _BATCH_HEADER = Struct("<QI")  # sequence number of the first entry, number of entries
+_BATCH_HEADER_BYTES = _BATCH_HEADER.size
 _COMPRESSION_TYPE = Struct("<I")
 _NO_COMPRESSION = 0
 _ZSTD = 7
@@ -79,21 +80,24 @@ class WalReader:
         unpack = _BATCH_HEADER.unpack_from
         first, last = self._first_sequence, -1 if self._last_sequence is None else self._last_sequence
         for record in records:
-            if record.type != _FULL:
-                if record.type == RecordType.COMPRESSION:
+            kind, payload, start_offset, _ = record
+            if kind != _FULL:
+                if kind == RecordType.COMPRESSION:
                     self._begin_compression(record)
                 continue
-            payload = record.payload if self._decompressor is None else self._decompress(record)
-            if len(payload) < _BATCH_HEADER.size:
+            if self._decompressor is not None:
+                payload = self._decompress(record)
+            if len(payload) < _BATCH_HEADER_BYTES:
                 raise CorruptFileError(
-                    f"WAL {self._log_number}: the record at offset {record.start_offset} has "
+                    f"WAL {self._log_number}: the record at offset {start_offset} has "
                     f"{len(payload)} bytes, too few for a write batch"
                 )
             sequence, count = unpack(payload)
             if first is None:
                 first = sequence
             end = sequence + count - 1
-            last = max(last, end)
+            if end > last:  # noqa: PLR1730 - max() would be a quarter of the loop
+                last = end
             add(payload)
         if batches:
             self._record_count += len(batches)

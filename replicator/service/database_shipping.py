@@ -21,21 +21,26 @@ class DatabaseShipping:
     """One database; for its `DatabaseLoop` a `LogHold`."""
 
     def __init__(
-        self, database: DatabaseConfig, tick_seconds: float, destinations: Iterable[str], board: StatusBoard
+        self,
+        database: DatabaseConfig,
+        tick_seconds: float,
+        destinations: Iterable[str],
+        board: StatusBoard,
+        *,
+        stop: threading.Event,
     ) -> None:
         self._database = database
         self._tick_seconds = tick_seconds
         self._board = board
+        self._stop = stop
         self._follower = LogFollower(database.path, budget_bytes=database.pin_budget_bytes)
         self._ask_for_checkpoint: Callable[[str], None] = lambda _reason: None
         self.lines = {
-            name: ShippingLine(database.name, name, self._follower, board, ask_for_checkpoint=self._ask)
+            name: ShippingLine(database.name, name, self._follower, board, stop=stop, ask_for_checkpoint=self._ask)
             for name in destinations
         }
 
-    def log_loop(
-        self, ask_for_checkpoint: Callable[[str], None], shippers: Sequence[Shipper], *, stop: threading.Event
-    ) -> LogLoop:
+    def log_loop(self, ask_for_checkpoint: Callable[[str], None], shippers: Sequence[Shipper]) -> LogLoop:
         """Return who reads the logs; `shippers` are told of each reading."""
         self._ask_for_checkpoint = ask_for_checkpoint
 
@@ -48,7 +53,7 @@ class DatabaseShipping:
             self._follower,
             self._board,
             tick_seconds=self._tick_seconds,
-            stop=stop,
+            stop=self._stop,
             on_reading=tell_shippers,
             on_seal=self._ask,
         )

@@ -35,7 +35,6 @@ from replicator.replica.restore import plan_restore, restore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
     from replicator.replica.restore import Restored, RestorePlan
@@ -115,7 +114,8 @@ def drill(
     """Restore a replica to a folder that `scratch` gives for that long, and check it.
 
     `planned` is told what is going to be fetched. What is wrong is part of the result. Raises
-    `InterruptedTransferError`, in the middle of a file if need be, once `observer` asks for a stop.
+    `InterruptedTransferError` once `observer` asks for a stop, at the end of a file; closing the connection ends a
+    drill sooner, and as a failure.
     """
     began_at, started = datetime.now(UTC), time.monotonic()
     outcome: Sound | ReplicatorError
@@ -128,6 +128,8 @@ def drill(
         outcome = TargetError(str(error), hint=_FOLDER_HINT)
     except ReplicatorError as error:
         outcome = error
+    except OSError as error:  # those of a destination are no OSError
+        outcome = TargetError(f"cannot work on what was restored: {error}", hint=_FOLDER_HINT)
     return Drilled(pair.database, pair.destination, began_at, time.monotonic() - started, outcome)
 
 
@@ -139,9 +141,7 @@ def _rehearse(
     planned: Callable[[RestorePlan], None],
 ) -> Sound:
     with pair.connect() as destination:
-        restored = _restore_newest(
-            destination, ReplicaLayout(pair.database), target, _Impatient(observer), planned
-        )
+        restored = _restore_newest(destination, ReplicaLayout(pair.database), target, observer, planned)
         what = f"{destination.label}: generation {restored.generation} of {pair.database}"
     return Sound(
         restored=restored,
@@ -198,24 +198,3 @@ def _structure_only(reason: str) -> EngineWord:
         opened=False,
         text=f"structure only: the engine (RocksDB {ENGINE_VERSION}) cannot open databases of {reason}",
     )
-
-
-class _Impatient:
-    """Passes everything on, and does not wait for the end of a file: nothing of what came is kept anyway."""
-
-    def __init__(self, observer: TransferObserver) -> None:
-        self._observer = observer
-
-    def bytes_moved(self, count: int) -> None:
-        """See `TransferObserver`."""
-        self._observer.bytes_moved(count)
-        if self._observer.stop_requested():
-            raise InterruptedTransferError("stopped in the middle of a restore drill")
-
-    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
-        """See `TransferObserver`."""
-        self._observer.file_done(target, sha256)
-
-    def stop_requested(self) -> bool:
-        """See `TransferObserver`."""
-        return self._observer.stop_requested()

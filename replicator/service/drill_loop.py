@@ -6,6 +6,7 @@ When a pair was drilled last is what the board knows of it, also from an earlier
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,10 @@ from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from replicator.destination.interface import Destination
     from replicator.service.board import StatusBoard
     from replicator.service.drill import Drilled, DrillPair
 
@@ -31,7 +33,7 @@ _log = structlog.get_logger()
 class DrillLoop:
     """Drills each of `pairs` every `interval_seconds` below `folder`, for which None is the system's own."""
 
-    def __init__(  # noqa: PLR0913 - each is a part of its own
+    def __init__(
         self,
         pairs: Sequence[DrillPair],
         board: StatusBoard,
@@ -39,7 +41,6 @@ class DrillLoop:
         interval_seconds: float,
         folder: Path | None,
         stop: threading.Event,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.thread_name = "drills"
         self._pairs = pairs
@@ -47,7 +48,7 @@ class DrillLoop:
         self._interval_seconds = interval_seconds
         self._folder = folder
         self._stop = stop
-        self._clock = clock
+        self._connection: Destination | None = None
 
     def run(self) -> None:
         """Work until stopped: the first drill of a pair is due one interval after the last, or from now on."""
@@ -61,23 +62,36 @@ class DrillLoop:
             self._drill(pair)
 
     def wake(self) -> None:
-        """Make `run` notice at once that it is to stop: it waits for nothing but that."""
+        """Make `run` notice at once that it is to stop, even in the middle of a file; from any thread."""
+        if connection := self._connection:
+            connection.close()
 
     def _first_wait_seconds(self, pair: DrillPair) -> float:
         last = self._board.last_drill(pair.database, pair.destination)
         if last is None:
             return self._interval_seconds
-        left_seconds = last.at_seconds + self._interval_seconds - self._clock()
+        left_seconds = last.at_seconds + self._interval_seconds - time.time()
         # A clock that was set back must not put a drill off for long.
         return min(max(0.0, left_seconds), self._interval_seconds)
 
     def _drill(self, pair: DrillPair) -> None:
+        within_reach = replace(pair, connect=lambda: self._connect(pair))
         try:
-            drilled = drill(pair, partial(scratch_folder, self._folder), StopObserver(self._stop))
+            drilled = drill(within_reach, partial(scratch_folder, self._folder), StopObserver(self._stop))
         except InterruptedTransferError:
+            drilled = None
+        finally:
+            self._connection = None
+        if drilled is None or self._stop.is_set():
             _log.info("drill.interrupted", database=pair.database, destination=pair.destination)
-            return
-        self._report(drilled)
+        else:
+            self._report(drilled)
+
+    def _connect(self, pair: DrillPair) -> Destination:
+        connection = self._connection = pair.connect()
+        if self._stop.is_set():  # and `wake` perhaps came too early to close it
+            connection.close()
+        return connection
 
     def _report(self, drilled: Drilled) -> None:
         names = {"database": drilled.database, "destination": drilled.destination}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -24,62 +24,40 @@ from replicator.errors import (
     SourceChangedError,
     SourceError,
 )
-from replicator.replica.growing import GrowingGeneration, Growth, LogPrefix, Mark
+from replicator.replica.growing import GrowingGeneration, LogPrefix
 from replicator.replica.layout import ReplicaLayout, parse_link_text
+from replicator.service.followed_generation import FollowedGeneration, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from replicator.checkpoint.inspection import Checkpoint
     from replicator.checkpoint.log_follower import Grown
-    from replicator.checkpoint.wal_files import WalFile
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Catalog
     from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
 
-#: About so much is appended at a time: memory stays small, and after a break little is sent again.
-_GROWTH_BYTES: Final = 4 << 20
-_PIECE_BYTES: Final = 1 << 20
 #: Of less than this a copy on the destination's side saves nothing.
 _WORTH_COPYING_BYTES: Final = 256 << 10
-#: How often an idle line says in the journal that nothing has happened, and finds out whether all is well there.
-_HEARTBEAT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 30.0
 #: Times of files are not those of the clock to the last digit.
 _ROUNDING_SECONDS: Final = 0.001
 _LONGEST_PATIENCE_SECONDS: Final = 60.0
 
 
-@dataclass(slots=True)
-class _Target:
-    """The generation that is shipped to: which logs of ours go there, and what comes next.
-
-    `from_log` is the oldest log that was not complete in the checkpoint.
-    """
-
-    growing: GrowingGeneration
-    epoch: int
-    from_log: int
-    logs: dict[str, WalFile]
-    next_serial: int
-    restorable_at_seconds: float
-    newest_name: str = ""
-    said_at: float = 0.0
-    looked_at: float = 0.0
-
-
 class ShippingLine:
     """Ships one database to one destination: a `LogUser`. `ship` is for one thread, `taking_over` for another."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own that the caller owns
         self,
         database: str,
         destination: str,
         follower: LogFollower,
         board: StatusBoard,
         *,
+        stop: threading.Event,
         ask_for_checkpoint: Callable[[str], None],
     ) -> None:
         """`ask_for_checkpoint` is told why only a new checkpoint brings the destination up to date."""
@@ -88,14 +66,16 @@ class ShippingLine:
         self._layout = ReplicaLayout(database)
         self._follower = follower
         self._board = board
+        self._stop = stop
         self._ask_for_checkpoint = ask_for_checkpoint
         self._lock = threading.Lock()
-        self._target: _Target | None = None
+        self._target: FollowedGeneration | None = None
         #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
         self._expected: dict[float, int] = {}
         self._coming_serial = NEVER
         self._failures = 0
         self._asked_at = 0.0
+        self._looked_at = 0.0
         follower.add_user(self)
 
     # --- LogUser -------------------------------------------------------------------------------------
@@ -149,9 +129,12 @@ class ShippingLine:
         """Tell the board, which has just been told of a new generation, how far that one is by now."""
         target = self._target
         if target is not None:
+            self._tell(target)
             self._board.caught_up(**self._names, state_at_seconds=target.restorable_at_seconds)
 
-    def _begin(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> _Target | None:
+    def _begin(
+        self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination
+    ) -> FollowedGeneration | None:
         """Bring the generation almost up to date, while the one before is still shipped to; None if impossible."""
         with self._made_do():
             continuation = self._follower.continuation(checkpoint)
@@ -165,7 +148,7 @@ class ShippingLine:
             return self._caught_up(target, destination)
         return None
 
-    def _caught_up(self, target: _Target, destination: Destination) -> _Target | None:
+    def _caught_up(self, target: FollowedGeneration, destination: Destination) -> FollowedGeneration | None:
         """Send what was read meanwhile; None if the epoch is over, or logs are gone."""
         with self._made_do():
             while True:
@@ -185,7 +168,7 @@ class ShippingLine:
         except PermanentDestinationError as error:
             _log.warning("shipping.not_continued", **self._names, error=error)
 
-    def _new_target(self, catalog: Catalog, continuation: Continuation) -> _Target | None:
+    def _new_target(self, catalog: Catalog, continuation: Continuation) -> FollowedGeneration | None:
         """Compare our logs with what was published; None if they do not begin with it."""
         published = {file.name: file for file in catalog.files}
         prefixes = {}
@@ -194,12 +177,12 @@ class ShippingLine:
             if file is None:
                 continue
             prefix = LogPrefix()
-            for data in _pieces(item.log, 0, file.size_bytes):
+            for data in pieces(item.log, 0, file.size_bytes):
                 prefix.add(data)
             if prefix.sha256 != file.sha256:
                 return None
             prefixes[file.name] = prefix
-        return _Target(
+        return FollowedGeneration(
             growing=GrowingGeneration(self._layout, catalog.generation, prefixes),
             epoch=continuation.reading.epoch,
             from_log=continuation.logs[0].log.number if continuation.logs else 0,
@@ -207,10 +190,11 @@ class ShippingLine:
             next_serial=continuation.reading.serial + 1,
             restorable_at_seconds=catalog.captured_at.timestamp(),
             newest_name=continuation.logs[0].log.name if continuation.logs else "",
-            looked_at=time.monotonic(),
         )
 
-    def _copy_from_current(self, target: _Target, destination: Destination, logs: Sequence[Grown]) -> None:
+    def _copy_from_current(
+        self, target: FollowedGeneration, destination: Destination, logs: Sequence[Grown]
+    ) -> None:
         """What was shipped to the current generation since the capture need not cross the wire again."""
         current = self._target
         if current is None or current.epoch != target.epoch:
@@ -221,7 +205,7 @@ class ShippingLine:
                 continue
             here, there = target.growing.size_bytes(name), current.growing.size_bytes(name)
             if there - here >= _WORTH_COPYING_BYTES:
-                target.growing.take_over(destination, current.growing, name, _pieces(item.log, here, there))
+                target.growing.take_over(destination, current.growing, name, pieces(item.log, here, there))
 
     # --- shipping ------------------------------------------------------------------------------------
 
@@ -246,6 +230,9 @@ class ShippingLine:
                 self._send(target, destination, readings)
                 self._look(target, destination)
             except (SourceChangedError, NotFoundError, ProtocolError) as error:
+                if isinstance(error, NotFoundError):
+                    # Unless all of it is away, as a disk that is not mounted: then this raises the same.
+                    destination.list_folder(PurePosixPath())
                 self._give_up(str(error))
                 self._ask(str(error))
                 return
@@ -271,50 +258,27 @@ class ShippingLine:
             )
             self._target = None
 
-    def _send(self, target: _Target, destination: Destination, readings: Sequence[Reading]) -> None:
-        """Append all that the readings tell of, and confirm it."""
-        if not readings:
-            return
-        growth = Growth()
-        for reading in readings:
-            at = datetime.fromtimestamp(reading.taken_at_seconds, UTC)
-            for item in reading.grown:
-                name, log = item.log.name, item.log
-                position = target.growing.size_bytes(name) + growth.log_bytes(name)
-                if log.number < target.from_log or item.length_bytes <= target.growing.marked_bytes(name):
-                    continue
-                if target.logs.setdefault(name, log) is not log:
-                    raise SourceChangedError(f"{name} was replaced by another log of that name")
-                for data in _pieces(log, position, item.length_bytes):
-                    growth.add(name, data)
-                    if growth.size_bytes >= _GROWTH_BYTES:
-                        self._extend(target, destination, growth)
-                        growth = Growth()
-                growth.marks.append(Mark(at, name, item.length_bytes))
-                target.newest_name = name
-        last = readings[-1]
-        if not growth.marks and target.newest_name and time.monotonic() - target.said_at >= _HEARTBEAT_SECONDS:
-            at = datetime.fromtimestamp(last.taken_at_seconds, UTC)
-            growth.marks.append(Mark(at, target.newest_name, target.growing.size_bytes(target.newest_name)))
-        self._extend(target, destination, growth)
-        target.next_serial = last.serial + 1
-        target.restorable_at_seconds = last.taken_at_seconds
-        if target is self._target:
-            self._board.caught_up(**self._names, state_at_seconds=last.taken_at_seconds)
+    def _send(self, target: FollowedGeneration, destination: Destination, readings: Sequence[Reading]) -> None:
+        target.send(destination, readings, self._stop)
+        self._tell(target)
+        if readings and target is self._target:
+            self._board.caught_up(**self._names, state_at_seconds=target.restorable_at_seconds)
 
-    def _extend(self, target: _Target, destination: Destination, growth: Growth) -> None:
-        if growth.marks or growth.data:
-            target.growing.extend(destination, growth)
-            target.said_at = time.monotonic()
+    def _tell(self, target: FollowedGeneration) -> None:
+        """Tell the board what was shipped: of the generation that is current, which alone counts for a restore."""
+        if target is self._target and target.unreported_bytes:
             self._board.shipped(
-                **self._names, count_bytes=growth.size_bytes, state_at_seconds=target.restorable_at_seconds
+                **self._names,
+                count_bytes=target.unreported_bytes,
+                state_at_seconds=target.restorable_at_seconds,
             )
+            target.unreported_bytes = 0
 
-    def _look(self, target: _Target, destination: Destination) -> None:
+    def _look(self, target: FollowedGeneration, destination: Destination) -> None:
         """Find out whether the generation is still the one that counts there."""
-        if time.monotonic() - target.looked_at < _LOOK_SECONDS:
+        if time.monotonic() - self._looked_at < _LOOK_SECONDS:
             return
-        target.looked_at = time.monotonic()
+        self._looked_at = time.monotonic()
         linked = parse_link_text(destination.read_link(self._layout.current_link))
         if linked != target.growing.generation:
             raise ProtocolError(
@@ -326,8 +290,3 @@ def _as_reading(continuation: Continuation) -> Reading:
     """Return all that a checkpoint lacks as if it had come in one reading."""
     reading = continuation.reading
     return replace(reading, grown=continuation.logs)
-
-
-def _pieces(log: WalFile, start: int, end: int) -> Iterator[bytes]:
-    for position in range(start, end, _PIECE_BYTES):
-        yield log.read(position, min(_PIECE_BYTES, end - position))

@@ -75,9 +75,15 @@ def test_it_ends_with_an_exact_restore_and_leaves_nothing(tmp_path: Path) -> Non
     assert figure(output, "checkpoints published") >= 3
     assert figure(output, "files sent") > 0
     assert figure(output, "files reused") > 0
-    assert figure(output, "at risk at the kill") < figure(output, "batches written")
-    assert len(re.findall("judged: exact", output)) >= 2
     assert re.search(r"^  bytes sent +[\d.]+ MiB", output, re.MULTILINE)
+    assert re.search(r"^  WAL shipped +[\d.]+ MiB", output, re.MULTILINE)
+    assert figure(output, "replica judged") == len(re.findall("judged: exact", output)) >= 2
+
+    assert re.search(r"restore .* as-of-the-kill --at \d{4}-\d\d-\d\dT", output)
+    lag = re.search(r"^  lag at the kill +(\d+ ms|\d+\.\d s|\d+ m \d\d s) ", output, re.MULTILINE)
+    assert lag
+    assert f"the state of {lag[1]} before" in output
+    assert figure(output, "at risk at the kill") < figure(output, "batches written")
 
     assert list(tmp_path.iterdir()) == []
     assert processes_in(tmp_path) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -127,13 +128,6 @@ def failure(base: Path, scratch: Path) -> ReplicatorError:
 def logs(folder: Path) -> list[Path]:
     """Return the write-ahead logs that hold something, oldest first."""
     return sorted(path for path in folder.glob("*.log") if path.stat().st_size)
-
-
-class StoppingObserver(RecordingObserver):
-    """Asks for a stop as soon as a byte has come."""
-
-    def stop_requested(self) -> bool:
-        return self.moved_bytes > 0
 
 
 # --- what is sound -------------------------------------------------------------------------------------
@@ -274,6 +268,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path, base: Path, database: Path) 
     assert "--folder" in error.hint
 
 
+def test_a_disk_that_fails_is_no_end_of_the_service(base: Path) -> None:
+    @contextmanager
+    def failing() -> Iterator[Path]:
+        raise OSError(errno.EIO, "Input/output error")
+        yield
+
+    outcome = drill(pair_of(base), failing, RecordingObserver()).outcome
+    assert isinstance(outcome, TargetError)
+    assert "Input/output error" in str(outcome)
+
+
 def test_nobody_else_can_look_into_it(base: Path, scratch: Path, database: Path) -> None:
     publish_database(base, database)
     modes: list[int] = []
@@ -288,12 +293,12 @@ def test_nobody_else_can_look_into_it(base: Path, scratch: Path, database: Path)
 # --- stopping ----------------------------------------------------------------------------------------
 
 
-def test_a_stop_does_not_wait_for_the_end_of_a_file(base: Path, scratch: Path, database: Path) -> None:
+def test_a_stop_ends_a_drill_with_the_file(base: Path, scratch: Path, database: Path) -> None:
     publish_database(base, database)
-    observer = StoppingObserver()
+    observer = RecordingObserver(stop_after=1)
     with pytest.raises(InterruptedTransferError):
         drilled(base, scratch, observer)
-    assert observer.done == []
+    assert len(observer.done) == 1
 
 
 def test_a_stop_ends_the_engine(tmp_path: Path) -> None:
@@ -301,7 +306,7 @@ def test_a_stop_ends_the_engine(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "CURRENT")
     with pytest.raises(InterruptedTransferError):
         open_with_engine(tmp_path, stop_requested=lambda: True)
-    assert psutil.Process().children() == []
+    assert [child for child in psutil.Process().children() if str(tmp_path) in child.cmdline()] == []
 
 
 # --- on a schedule -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -588,6 +589,25 @@ def test_over_budget_the_oldest_logs_go_first_and_who_needed_them_is_told(tmp_pa
     for reading in found:
         for item in reading.grown:
             assert len(item.log.read(0, item.length_bytes)) == item.length_bytes
+    following.close()
+
+
+def test_open_files_do_not_run_short_of_logs(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        following = Following(begin(HandmadeDatabase(tmp_path / "db")), tmp_path / "root")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    following.begin()
+    slow = User(next_serial=following.user.next_serial)
+    following.follower.add_user(slow)
+    for log in range(5, 5 + 256 // 4 + 2):
+        following.database.create_wal(log)
+        following.database.write(log)
+        assert log in following.grown()
+    with pytest.raises(SourceChangedError, match="more logs than may be held"):
+        following.follower.readings_since(slow.next_serial, following.epoch)
     following.close()
 
 

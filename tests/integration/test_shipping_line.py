@@ -13,7 +13,8 @@ from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.log_follower import LogFollower
 from replicator.checkpoint.rotation import CheckpointRoot
-from replicator.errors import ConnectionLostError, NoSpaceError
+from replicator.destination.directory import DirectoryDestination
+from replicator.errors import ConnectionLostError, NoSpaceError, NotFoundError
 from replicator.replica.catalog import Writer
 from replicator.replica.decision import PublishRequest
 from replicator.replica.generations import generation_ids, read_catalog, read_shipped
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path, PurePosixPath
 
+    from replicator.destination.interface import Destination
+
 DATABASE, DESTINATION = "chat", "standby"
 LIMIT_BYTES = 1 << 24
 
@@ -39,7 +42,7 @@ LIMIT_BYTES = 1 << 24
 class Shipping:
     """One database on its way to one destination, on one thread; `before` is called with each append's target."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, destination: Destination | None = None) -> None:
         self.database = HandmadeDatabase(folder / "db")
         self.database.edit(encode.log_number(4) + encode.min_log_number(4))
         self.database.create_wal(4)
@@ -47,11 +50,17 @@ class Shipping:
         self.before: Callable[[PurePosixPath], None] = lambda _target: None
         self.asked: list[str] = []
         self.sent: list[tuple[str, int]] = []
-        self.destination = MemoryDestination(before_change=self._before_change)
+        self.destination = destination or MemoryDestination(before_change=self._before_change)
         self.follower = LogFollower(self.database.path, budget_bytes=1 << 30)
         self.board = StatusBoard([Watched(DATABASE, (DESTINATION,), shipping=True)])
+        self.stop = threading.Event()
         self.line = ShippingLine(
-            DATABASE, DESTINATION, self.follower, self.board, ask_for_checkpoint=self.asked.append
+            DATABASE,
+            DESTINATION,
+            self.follower,
+            self.board,
+            stop=self.stop,
+            ask_for_checkpoint=self.asked.append,
         )
         self._root = CheckpointRoot(folder / "root")
         self._root.create()
@@ -212,8 +221,8 @@ def test_a_state_that_was_sent_but_not_told_is_told_later(
     shipping: Shipping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With pieces as large as one write each is an append of its own, and the line comes after the last."""
-    monkeypatch.setattr("replicator.service.shipping_line._GROWTH_BYTES", 1)
-    monkeypatch.setattr("replicator.service.shipping_line._PIECE_BYTES", 16)
+    monkeypatch.setattr("replicator.service.followed_generation._GROWTH_BYTES", 1)
+    monkeypatch.setattr("replicator.service.followed_generation._PIECE_BYTES", 16)
     shipping.publish()
     shipping.database.write(4, count=3)
 
@@ -260,6 +269,32 @@ def test_an_event_seals_the_generation_as_it_is(shipping: Shipping) -> None:
     shipping.database.write(4)
     shipping.tick()
     assert shipping.replica() == logs_of(shipping, 4)
+
+
+def test_a_disk_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    base, away = tmp_path / "base", tmp_path / "away"
+    base.mkdir()
+    shipping = Shipping(tmp_path, DirectoryDestination(base, label="disk"))
+    shipping.publish()
+    base.rename(away)
+    shipping.database.write(4)
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="there is no folder"):
+            shipping.tick()
+    away.rename(base)
+    shipping.tick()
+    assert shipping.replica() == logs_of(shipping, 4)
+    assert shipping.asked == []
+    shipping.close()
+
+
+def test_a_generation_that_was_removed_is_given_up(shipping: Shipping) -> None:
+    shipping.publish()
+    shipping.destination.remove_tree(ReplicaLayout(DATABASE).generations)
+    shipping.database.write(4)
+    shipping.tick()
+    assert len(shipping.asked) == 1
+    shipping.tick()
 
 
 def test_who_makes_another_generation_current_there_ends_it(

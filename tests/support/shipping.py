@@ -57,7 +57,10 @@ class Shipping:
         self.wanted: list[str] = []
         self.board = StatusBoard([Watched(DATABASE, (NAME,), shipping=True)])
         self.follower = LogFollower(database, budget_bytes=budget_bytes)
-        self.line = ShippingLine(DATABASE, NAME, self.follower, self.board, ask_for_checkpoint=self.wanted.append)
+        self.stop = threading.Event()
+        self.line = ShippingLine(
+            DATABASE, NAME, self.follower, self.board, stop=self.stop, ask_for_checkpoint=self.wanted.append
+        )
         self.steps: list[PublishStep] = []
         self._work = database.with_name(f"{database.name}.work")
         root = CheckpointRoot(self._work / "checkpoints")

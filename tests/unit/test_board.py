@@ -197,6 +197,22 @@ def test_drills(board: StatusBoard) -> None:
     assert board.pair_totals()["app", "standby"].drill_failures == 1
 
 
+def test_drills_of_an_earlier_run_are_remembered(board: StatusBoard) -> None:
+    made = Drill(5.0, None, 9.0, "damaged")
+    told = [
+        DatabaseStatus(
+            "app", shipping=True, destinations=(PairStatus("gone"), PairStatus("here", last_drill=made))
+        ),
+        DatabaseStatus("unknown", shipping=True, destinations=(PairStatus("here", last_drill=made),)),
+    ]
+    board.remember_drills(told)
+    assert board.last_drill("app", "here") == made
+    assert board.last_drill("app", "standby") is None
+    assert board.last_drill("other", "here") is None
+    # What is counted is counted from the start of this run on.
+    assert board.pair_totals()["app", "here"].drill_failures == 0
+
+
 def test_nothing_is_lost_between_threads(board: StatusBoard) -> None:
     def work() -> None:
         for _ in range(200):
