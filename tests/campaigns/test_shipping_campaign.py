@@ -158,22 +158,22 @@ def test_fifty_instants(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     positions = Positions()
     tick_seconds, slack_seconds = 0.1, 0.5
-    with (
-        configured(tmp_path, ship_wal="100ms", interval="5s") as (config, replica),
-        Primary(tmp_path / "db", PrimarySettings(batches_per_second=1000)) as primary,
-        positions.sampled(primary),
-        RunningProgram("run", "-c", config.path) as service,
-    ):
-        service.wait_for("publish.done")
-        begun = time.time()
-        time.sleep(60)
-        ended = time.time()
-        service.stop()
-    behind = []
-    for _ in range(50):
-        instant = chance.uniform(begun + 1, ended - 1)
-        found = restored_position(replica, tmp_path / "restored", at=datetime.fromtimestamp(instant, UTC))
-        assert found <= positions.at(instant + tick_seconds)
-        behind.append(positions.age_seconds(found, instant))
+    with configured(tmp_path, ship_wal="100ms", interval="5s") as (config, replica):
+        with (
+            Primary(tmp_path / "db", PrimarySettings(batches_per_second=1000)) as primary,
+            positions.sampled(primary),
+            RunningProgram("run", "-c", config.path) as service,
+        ):
+            service.wait_for("publish.done")
+            begun = time.time()
+            time.sleep(60)
+            ended = time.time()
+            service.stop()
+        behind = []
+        for _ in range(50):
+            instant = chance.uniform(begun + 1, ended - 1)
+            found = restored_position(replica, tmp_path / "restored", at=datetime.fromtimestamp(instant, UTC))
+            assert found <= positions.at(instant + slack_seconds)
+            behind.append(positions.age_seconds(found, instant))
     report("restored instants", behind)
     assert max(behind) <= tick_seconds + slack_seconds
