@@ -146,9 +146,10 @@ def flush(database: HandmadeDatabase, table: int, first: int, *, keep: int) -> N
     database.delete_wals(*(int(path.stem) for path in database.path.glob("*.log") if int(path.stem) < keep))
 
 
-def open_deleted_logs() -> int:
-    """Return how many deleted logs this process holds open."""
-    return sum(str(entry.resolve()).endswith(".log (deleted)") for entry in Path("/proc/self/fd").iterdir())
+def open_deleted_logs(database: HandmadeDatabase) -> int:
+    """Return how many deleted logs of a database this process holds open."""
+    opened = [str(entry.resolve()) for entry in Path("/proc/self/fd").iterdir()]
+    return sum(path.startswith(str(database.path)) and path.endswith(".log (deleted)") for path in opened)
 
 
 # --- readings ------------------------------------------------------------------------------------------
@@ -541,11 +542,11 @@ def test_what_nobody_needs_is_let_go_of(following: Following, database: Handmade
     flush(database, 10, 1, keep=5)
     following.follower.read()
     assert following.follower.pinned_bytes >= MEBIBYTE
-    assert open_deleted_logs() == 1
+    assert open_deleted_logs(database) == 1
     following.take()
     following.follower.read()
     assert following.follower.pinned_bytes == 0
-    assert open_deleted_logs() == 0
+    assert open_deleted_logs(database) == 0
 
 
 def test_the_slowest_user_decides(following: Following, database: HandmadeDatabase) -> None:
@@ -621,7 +622,7 @@ def test_without_room_no_deleted_log_is_held(following: Following, database: Han
     for _ in range(2):
         following.follower.read()
     assert following.follower.pinned_bytes == 0
-    assert open_deleted_logs() == 0
+    assert open_deleted_logs(database) == 0
     with pytest.raises(SourceChangedError, match="let go of"):
         following.follower.readings_since(next_serial, following.epoch)
     following.begin()
