@@ -16,8 +16,9 @@ from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.database_folder import DatabaseFolder
 from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.log_folder import LogFolder
-from replicator.checkpoint.log_follower import NEVER, LogFollower
+from replicator.checkpoint.log_follower import LogFollower
 from replicator.checkpoint.manifest_file import ManifestFile
+from replicator.checkpoint.readings import NEVER
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.wal_files import WalFile
 from replicator.errors import CorruptFileError, SourceChangedError, SourceError
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.checkpoint.inspection import Checkpoint
-    from replicator.checkpoint.log_follower import Continuation, Reading
+    from replicator.checkpoint.log_follower import Continuation
+    from replicator.checkpoint.readings import Reading
 
 #: Of the listings of logs in one reading.
 FIRST_LISTING, SECOND_LISTING = 1, 2
