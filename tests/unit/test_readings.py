@@ -67,7 +67,7 @@ def test_readings_of_another_epoch_are_not_told() -> None:
     add(history, lengths, {1: 5})
     add(history, lengths, {1: 5}, epoch=EPOCH + 1)
     assert last_lengths(history.since(1, EPOCH)) == {1: 5}
-    assert last_lengths(history.since(1, EPOCH + 1)) == {1: 10}
+    assert last_lengths(history.since(2, EPOCH + 1)) == {1: 10}
 
 
 def test_what_nobody_wants_is_forgotten_but_for_the_newest() -> None:
