@@ -13,77 +13,24 @@ from __future__ import annotations
 import resource
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from replicator.checkpoint.database_folder import DatabaseFolder
 from replicator.checkpoint.inspection import newest_written_log
 from replicator.checkpoint.log_folder import LogFolder
 from replicator.checkpoint.manifest_file import ManifestFile
+from replicator.checkpoint.readings import NEVER, Grown, ReadingHistory
 from replicator.checkpoint.sequence_chain import SequenceChain
-from replicator.errors import ReplicatorError, SourceChangedError, SourceError
+from replicator.errors import ReplicatorError, SourceError
 from replicator.rocksdb.filenames import wal_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.checkpoint.inspection import Checkpoint
+    from replicator.checkpoint.readings import LogUser, Reading
     from replicator.checkpoint.wal_files import WalFile
-
-#: The number of a log, or of a reading, that never comes: for who needs none.
-NEVER: Final = 1 << 64
-#: More are not kept for a user that is behind: about an hour's worth at ten a second.
-_MOST_READINGS: Final = 40_000
-
-
-class LogUser(Protocol):
-    """Somebody who uses readings, and the logs that they tell of, later. The values may change at any time."""
-
-    @property
-    def next_serial(self) -> int:
-        """The serial number of the next reading that it wants, or `NEVER`."""
-
-    @property
-    def pending_log(self) -> int:
-        """The number of the oldest log that a checkpoint may lack which it is going to ask for, or `NEVER`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """A log, and its length in bytes up to the end of its last whole record."""
-
-    log: WalFile
-    length_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How far the logs had come at `taken_at_seconds` (since 1970), or a moment later.
-
-    `grown` are the logs that have become longer since the reading before, oldest first, by `grown_bytes` in all.
-    This reading and later ones tell of no log before `oldest_log`. `follows` is the serial number of the last
-    reading before this one in which anything had grown.
-    """
-
-    serial: int
-    follows: int
-    epoch: int
-    taken_at_seconds: float
-    oldest_log: int
-    grown: tuple[Grown, ...]
-    grown_bytes: int
-
-    def with_next(self, reading: Reading) -> Reading:
-        """Return this reading and the one after it as one, taken when that was."""
-        lengths = {item.log: item for item in (*self.grown, *reading.grown)}
-        return replace(
-            reading,
-            follows=self.follows,
-            oldest_log=self.oldest_log,
-            grown=tuple(sorted(lengths.values(), key=lambda item: item.log.number)),
-            grown_bytes=self.grown_bytes + reading.grown_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +68,8 @@ class LogFollower:
         self._discontinuities = 0
         self._epoch = 0
         self._last_end = ""
-        self._serial = 0
-        self._readings: deque[Reading] = deque()
+        self._history = ReadingHistory()
         self._lengths: dict[WalFile, int] = {}
-        self._last_grown = 0
         self._whole_from = 0
         self._held_log = NEVER
         self._users: list[LogUser] = []
@@ -178,19 +123,15 @@ class LogFollower:
         Raises `SourceChangedError` if the logs that they tell of were let go of.
         """
         with self._lock:
-            found = [reading for reading in self._readings if reading.serial >= serial and reading.epoch == epoch]
-            if found and found[0].follows >= serial:
-                raise SourceChangedError("more logs than may be held were needed: the oldest were let go of")
-            return found, "" if epoch == self._epoch else self._last_end
+            return self._history.since(serial, epoch), "" if epoch == self._epoch else self._last_end
 
     def backlog_bytes(self, serial: int, epoch: int) -> int:
-        """Return by how much the logs have grown in the readings of an epoch from a serial number on."""
+        """Return by how much the logs have grown in the readings of an epoch from a serial number on.
+
+        Raises as `readings_since`.
+        """
         with self._lock:
-            return sum(
-                reading.grown_bytes
-                for reading in self._readings
-                if reading.serial >= serial and reading.epoch == epoch
-            )
+            return sum(reading.grown_bytes for reading in self._history.since(serial, epoch))
 
     def continuation(self, checkpoint: Checkpoint) -> Continuation | None:
         """Say what a checkpoint lacks; None if it is of another epoch, or what it lacks is not all held.
@@ -202,8 +143,8 @@ class LogFollower:
             # The second makes the first reading of an epoch that the first one may have begun.
             self._read()
             self._read()
-            manifest = self._manifest
-            if manifest is None or not self._readings or self._readings[-1].epoch != self._epoch:
+            manifest, reading = self._manifest, self._history.newest
+            if manifest is None or reading is None or reading.epoch != self._epoch:
                 return None
             if (
                 not self._has_whole(from_log)
@@ -215,14 +156,14 @@ class LogFollower:
             logs = tuple(
                 Grown(log, self._lengths.get(log, 0)) for log in self._logs.all() if log.number >= from_log
             )
-            return Continuation(self._readings[-1], logs)
+            return Continuation(reading, logs)
 
     def close(self) -> None:
         """Let go of everything."""
         with self._lock:
             self._begin_epoch(None, "the service stops")
             self._logs.close()
-            self._readings.clear()
+            self._history.clear()
             self._lengths = {}
 
     # --- parts ---------------------------------------------------------------------------------------
@@ -264,7 +205,8 @@ class LogFollower:
             self._seals.append(reason)
             self._begin_epoch(manifest, reason)
         else:
-            self._add_reading(taken_at_seconds, logs, grown)
+            oldest_log = logs[0].number if logs else NEVER
+            self._history.add(self._epoch, taken_at_seconds, oldest_log=oldest_log, grown=grown)
             self._release()
 
     def _is_current(self, manifest: ManifestFile) -> bool:
@@ -286,7 +228,7 @@ class LogFollower:
         )
         self._chain = SequenceChain()
         self._begin_epoch(manifest, reason)
-        if self._readings:
+        if self._history.newest is not None:
             self._seals.append(reason)
         self._note_oldest()
 
@@ -321,56 +263,23 @@ class LogFollower:
         self._chain = SequenceChain(flushed.gone_below - 1, flushed.sequence)
         return f"a write-ahead log before {wal_name(flushed.gone_below)} may have come and gone unseen"
 
-    def _take_lengths(self, logs: list[WalFile], lengths: dict[WalFile, int]) -> dict[WalFile, int]:
-        """Note how long the logs are; return by how much they have grown, oldest first."""
+    def _take_lengths(self, logs: list[WalFile], lengths: dict[WalFile, int]) -> dict[WalFile, tuple[int, int]]:
+        """Note how long the logs are; return length and growth of those that have grown, oldest first."""
         # A log without a write may have a head already, while the one before it is still being completed.
         written = [log for log in logs if log.first_sequence is not None]
-        grown = {log: lengths[log] - self._lengths.get(log, 0) for log in written}
+        grown = {
+            log: (lengths[log], lengths[log] - self._lengths.get(log, 0))
+            for log in written
+            if lengths[log] > self._lengths.get(log, 0)
+        }
         self._lengths.update((log, lengths[log]) for log in written)
-        return {log: by_bytes for log, by_bytes in grown.items() if by_bytes}
-
-    def _add_reading(self, taken_at_seconds: float, logs: list[WalFile], grown: dict[WalFile, int]) -> None:
-        last = self._readings[-1] if self._readings else None
-        if last is not None and last.epoch == self._epoch and not last.grown:
-            # It told nothing but a time, and this one tells a later one.
-            self._readings.pop()
-        self._serial += 1
-        self._readings.append(
-            Reading(
-                serial=self._serial,
-                follows=self._last_grown,
-                epoch=self._epoch,
-                taken_at_seconds=taken_at_seconds,
-                oldest_log=logs[0].number if logs else NEVER,
-                grown=tuple(Grown(log, self._lengths[log]) for log in grown),
-                grown_bytes=sum(grown.values()),
-            )
-        )
-        if grown:
-            self._last_grown = self._serial
-        if len(self._readings) > _MOST_READINGS:
-            self._thin_out()
-
-    def _thin_out(self) -> None:
-        """Make one reading of every two that are old: who is that far behind wants the bytes, not each instant."""
-        old = [self._readings.popleft() for _ in range(len(self._readings) // 2)]
-        merged: list[Reading] = []
-        for number, reading in enumerate(old):
-            if number % 2 and merged[-1].epoch == reading.epoch:
-                merged[-1] = merged[-1].with_next(reading)
-            else:
-                merged.append(reading)
-        self._readings.extendleft(reversed(merged))
+        return grown
 
     def _release(self) -> None:
         """Let go of what nobody needs, and of the oldest logs once they are more than may be held."""
-        next_serial = min((user.next_serial for user in self._users), default=NEVER)
-        while len(self._readings) > 1 and (
-            self._readings[0].serial < next_serial or not self._has_whole(self._readings[0].oldest_log)
-        ):
-            self._readings.popleft()
+        self._history.forget(self._users, whole_from=self._whole_from)
         pending_log = min([self._held_log, *(user.pending_log for user in self._users)])
-        self._logs.release(min(pending_log, self._readings[0].oldest_log))
+        self._logs.release(min(pending_log, self._history.oldest_log))
         while self._holds_too_much() and self._logs.release_oldest():
             pass  # whoever needed it begins again with the next checkpoint
         self.pinned_bytes = self._logs.deleted_bytes()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
 
-    from replicator.checkpoint.log_follower import Grown, Reading
+    from replicator.checkpoint.readings import Grown, Reading
     from replicator.checkpoint.wal_files import WalFile
     from replicator.destination.interface import Destination
     from replicator.replica.growing import GrowingGeneration

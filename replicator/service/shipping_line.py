@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from replicator.checkpoint.log_follower import NEVER, Continuation, LogFollower, Reading
+from replicator.checkpoint.readings import NEVER, Reading
 from replicator.errors import (
     NotFoundError,
     PermanentDestinationError,
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from replicator.checkpoint.inspection import Checkpoint
-    from replicator.checkpoint.log_follower import Grown
+    from replicator.checkpoint.log_follower import Continuation, LogFollower
+    from replicator.checkpoint.readings import Grown
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Catalog
     from replicator.service.board import StatusBoard
@@ -213,8 +214,9 @@ class ShippingLine:
         """Tell the board how much there is to send."""
         target = self._target
         if target is not None:
-            backlog_bytes = self._follower.backlog_bytes(target.next_serial, target.epoch)
-            self._board.backlog(**self._names, count_bytes=backlog_bytes)
+            with suppress(SourceChangedError):  # the next try finds out
+                backlog_bytes = self._follower.backlog_bytes(target.next_serial, target.epoch)
+                self._board.backlog(**self._names, count_bytes=backlog_bytes)
 
     def ship(self, destination: Destination) -> None:
         """Send what was read since the last time.

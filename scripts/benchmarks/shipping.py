@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,22 @@ _JOURNAL_END_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What happened in a span of time: CPU seconds, and batches written, per second."""
+    """What happened in a span of time, per second: batches written, and CPU seconds of each of the three."""
 
     batches: float
+    primary: float
     service: float
     server: float
+
+    @property
+    def batch_microseconds(self) -> float:
+        """How long a batch took."""
+        return 1e6 / self.batches
+
+    @property
+    def batch_cpu_microseconds(self) -> float:
+        """How much of a core's time a batch took: hardly touched by what else the cores have to do."""
+        return 1e6 * self.primary / self.batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +93,9 @@ class _Shipped:
     server: OpenSshServer
     replica: Path
 
-    def cpu_seconds(self) -> tuple[float, float]:
-        """Return what the service, and the sessions of the server, have taken so far."""
-        return _cpu_seconds([self.service]), _cpu_seconds(self.server.sessions())
+    def processes(self) -> tuple[list[psutil.Process], list[psutil.Process]]:
+        """Return the service, and what serves it."""
+        return [self.service], self.server.sessions()
 
     def behind_seconds(self) -> float | None:
         """Return how long ago the newest instant was that can be restored; None if nothing was shipped yet."""
@@ -98,6 +110,12 @@ class _Shipped:
         return None
 
 
+_COSTS = {
+    "a batch": attrgetter("batch_microseconds"),
+    "its CPU time": attrgetter("batch_cpu_microseconds"),
+}
+
+
 def bench_shipping(runs: int, *, lag_seconds: float) -> Sequence[Row | Figure]:
     """Measure the primary at full speed, then at a steady pace, then not writing at all."""
     with OpenSshServer() as server:
@@ -105,23 +123,27 @@ def bench_shipping(runs: int, *, lag_seconds: float) -> Sequence[Row | Figure]:
 
 
 def _at_full_speed(runs: int, server: OpenSshServer) -> Iterator[Row | Figure]:
-    alone: list[float] = []
+    alone: list[_Measured] = []
     shipped: dict[str, list[_Measured]] = {tick: [] for tick in TICKS}
+    behind: dict[str, list[float]] = {tick: [] for tick in TICKS}
     for _ in range(runs):
         with _folder() as folder, Primary(folder / "db", _FULL_SPEED) as primary:
             time.sleep(_AGE_SECONDS)
-            alone.append(_measure(primary, FULL_SPEED_SECONDS).batches)
+            alone.append(_measure(primary, FULL_SPEED_SECONDS))
         for tick, measured in shipped.items():
             with _folder() as folder, Primary(folder / "db", _FULL_SPEED) as primary:
                 old_enough = time.monotonic() + _AGE_SECONDS
                 with _shipping(primary, server, tick) as shipping:
                     time.sleep(max(0.0, old_enough - time.monotonic()))
-                    measured.append(_measure(primary, FULL_SPEED_SECONDS, shipping))
+                    measured.append(_measure(primary, FULL_SPEED_SECONDS, shipping, behind[tick]))
     for tick, measured in shipped.items():
         case = f"primary at full speed, ship_wal {tick}"
-        ours = tuple(1e6 / one.batches for one in measured)
-        yield Row(f"{case}: a batch", "no service", ours, tuple(1e6 / batches for batches in alone), "us")
+        for what, sample in _COSTS.items():
+            yield Row(
+                f"{case}: {what}", "no service", tuple(map(sample, measured)), tuple(map(sample, alone)), "us"
+            )
         yield from _shares(case, measured)
+        yield from _lags(case, behind[tick])
 
 
 def _at_a_pace(lag_seconds: float, server: OpenSshServer) -> Iterator[Figure]:
@@ -136,9 +158,7 @@ def _at_a_pace(lag_seconds: float, server: OpenSshServer) -> Iterator[Figure]:
             measured = _measure(primary, lag_seconds, shipping, behind)
         case = f"primary at {RATE}/s, ship_wal {tick}"
         yield from _shares(case, [measured])
-        yield Figure(f"{case}: lag, median", (statistics.median(behind),), "s")
-        yield Figure(f"{case}: lag, 99 of 100", (statistics.quantiles(behind, n=100)[-1],), "s")
-        yield Figure(f"{case}: lag, longest", (max(behind),), "s")
+        yield from _lags(case, behind)
 
 
 def _idle(server: OpenSshServer) -> Iterator[Figure]:
@@ -160,12 +180,18 @@ def _shares(case: str, measured: Sequence[_Measured]) -> Iterator[Figure]:
     yield Figure(f"{case}: sshd", tuple(100 * one.server for one in measured), "% of a core")
 
 
+def _lags(case: str, behind: Sequence[float]) -> Iterator[Figure]:
+    yield Figure(f"{case}: lag, median", (statistics.median(behind),), "s")
+    yield Figure(f"{case}: lag, 99 of 100", (statistics.quantiles(behind, n=100)[-1],), "s")
+    yield Figure(f"{case}: lag, longest", (max(behind),), "s")
+
+
 def _measure(
     primary: Primary, seconds: float, shipping: _Shipped | None = None, behind: list[float] | None = None
 ) -> _Measured:
     """Let so much time pass; into `behind`, if it is given, go samples of the lag."""
-    position, begun = primary.position, time.monotonic()
-    before = shipping.cpu_seconds() if shipping else (0.0, 0.0)
+    parties = [psutil.Process(primary.pid)], *(shipping.processes() if shipping else ([], []))
+    position, begun, before = primary.position, time.monotonic(), [*map(_cpu_seconds, parties)]
     while (left_seconds := begun + seconds - time.monotonic()) > 0:
         if shipping is None or behind is None:
             time.sleep(left_seconds)
@@ -175,9 +201,8 @@ def _measure(
         behind.append(sample)
         time.sleep(min(SAMPLE_SECONDS, left_seconds))
     written, took_seconds = primary.position - position, time.monotonic() - begun
-    after = shipping.cpu_seconds() if shipping else (0.0, 0.0)
-    service, sshd = ((end - start) / took_seconds for start, end in zip(before, after, strict=True))
-    return _Measured(written / took_seconds, service, sshd)
+    shares = [(_cpu_seconds(party) - start) / took_seconds for party, start in zip(parties, before, strict=True)]
+    return _Measured(written / took_seconds, *shares)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.database_folder import DatabaseFolder
 from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.log_folder import LogFolder
-from replicator.checkpoint.log_follower import NEVER, LogFollower
+from replicator.checkpoint.log_follower import LogFollower
 from replicator.checkpoint.manifest_file import ManifestFile
+from replicator.checkpoint.readings import NEVER
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.wal_files import WalFile
 from replicator.errors import CorruptFileError, SourceChangedError, SourceError
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.checkpoint.inspection import Checkpoint
-    from replicator.checkpoint.log_follower import Continuation, Reading
+    from replicator.checkpoint.log_follower import Continuation
+    from replicator.checkpoint.readings import Reading
 
 #: Of the listings of logs in one reading.
 FIRST_LISTING, SECOND_LISTING = 1, 2
@@ -146,9 +148,10 @@ def flush(database: HandmadeDatabase, table: int, first: int, *, keep: int) -> N
     database.delete_wals(*(int(path.stem) for path in database.path.glob("*.log") if int(path.stem) < keep))
 
 
-def open_deleted_logs() -> int:
-    """Return how many deleted logs this process holds open."""
-    return sum(str(entry.resolve()).endswith(".log (deleted)") for entry in Path("/proc/self/fd").iterdir())
+def open_deleted_logs(database: HandmadeDatabase) -> int:
+    """Return how many deleted logs of a database this process holds open."""
+    opened = [str(entry.resolve()) for entry in Path("/proc/self/fd").iterdir()]
+    return sum(path.startswith(str(database.path)) and path.endswith(".log (deleted)") for path in opened)
 
 
 # --- readings ------------------------------------------------------------------------------------------
@@ -541,11 +544,11 @@ def test_what_nobody_needs_is_let_go_of(following: Following, database: Handmade
     flush(database, 10, 1, keep=5)
     following.follower.read()
     assert following.follower.pinned_bytes >= MEBIBYTE
-    assert open_deleted_logs() == 1
+    assert open_deleted_logs(database) == 1
     following.take()
     following.follower.read()
     assert following.follower.pinned_bytes == 0
-    assert open_deleted_logs() == 0
+    assert open_deleted_logs(database) == 0
 
 
 def test_the_slowest_user_decides(following: Following, database: HandmadeDatabase) -> None:
@@ -621,7 +624,7 @@ def test_without_room_no_deleted_log_is_held(following: Following, database: Han
     for _ in range(2):
         following.follower.read()
     assert following.follower.pinned_bytes == 0
-    assert open_deleted_logs() == 0
+    assert open_deleted_logs(database) == 0
     with pytest.raises(SourceChangedError, match="let go of"):
         following.follower.readings_since(next_serial, following.epoch)
     following.begin()

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from replicator.checkpoint.capture import Capture
-from replicator.checkpoint.log_follower import NEVER, LogFollower
+from replicator.checkpoint.log_follower import LogFollower
+from replicator.checkpoint.readings import NEVER
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.config import DatabaseConfig
 from replicator.demo.oracle import Recovery, judge
