@@ -76,6 +76,9 @@ class ShippingLine:
         self._coming_serial = NEVER
         self._failures = 0
         self._asked_at = 0.0
+        #: Why a checkpoint is to be asked for, and when (monotonic); empty if none is.
+        self._wanted = ""
+        self._ask_at = 0.0
         self._looked_at = 0.0
         follower.add_user(self)
 
@@ -123,7 +126,7 @@ class ShippingLine:
         if target is None:
             self._ask(f"generation {catalog.generation} could not be brought up to date")
         else:
-            self._failures = 0
+            self._failures, self._wanted = 0, ""
             _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
 
     def report(self) -> None:
@@ -226,6 +229,7 @@ class ShippingLine:
         with self._lock:
             target = self._target
             if target is None:
+                self._ask_if_due()
                 return
             try:
                 readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
@@ -242,12 +246,17 @@ class ShippingLine:
                 self._give_up(ended)
 
     def _ask(self, reason: str) -> None:
-        """Ask for a checkpoint at once; after several in vain wait longer and longer, or for the next in turn."""
-        patience_seconds = min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
+        """Ask for a checkpoint: at once, or after several in vain later and later."""
+        self._wanted = reason
+        self._ask_at = self._asked_at + min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
         self._failures += 1
-        if time.monotonic() - self._asked_at >= patience_seconds:
+        self._ask_if_due()
+
+    def _ask_if_due(self) -> None:
+        if self._wanted and time.monotonic() >= self._ask_at:
             self._asked_at = time.monotonic()
-            self._ask_for_checkpoint(reason)
+            self._ask_for_checkpoint(self._wanted)
+            self._wanted = ""
 
     def _give_up(self, reason: str) -> None:
         """Leave the generation as it is: complete, and as new as its journal says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -250,6 +251,34 @@ def test_a_generation_that_cannot_be_shipped_to_is_published_all_the_same(shippi
     assert shipping.replica() == logs_of(shipping, 4)
     (reason,) = shipping.asked
     assert "could not be brought up to date" in reason
+
+
+def test_a_checkpoint_that_was_in_vain_is_followed_by_another_after_a_while(
+    shipping: Shipping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later and later, but not never: the next in turn may be far away."""
+    now_seconds = 1000.0
+    monkeypatch.setattr("replicator.service.shipping_line.time", SimpleNamespace(monotonic=lambda: now_seconds))
+
+    def fill_the_disk(_target: PurePosixPath) -> None:
+        raise NoSpaceError("full")
+
+    shipping.before = fill_the_disk
+    for lacking in (1, 2, 3):
+        shipping.publish(lacking=lacking)
+    assert len(shipping.asked) == 1
+    shipping.before = lambda _target: None
+    shipping.tick()
+    assert len(shipping.asked) == 1
+    now_seconds += 60
+    shipping.tick()
+    shipping.tick()
+    assert len(shipping.asked) == 2
+    shipping.publish(lacking=1)
+    now_seconds += 3600
+    shipping.tick()
+    assert len(shipping.asked) == 2
+    assert shipping.replica() == logs_of(shipping, 4)
 
 
 def test_an_event_seals_the_generation_as_it_is(shipping: Shipping) -> None:
