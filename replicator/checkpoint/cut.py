@@ -61,10 +61,11 @@ class CutFinder:
         _read_wals(self._wals.between(manifest.state.lowest_needed_wal, self._wals.newest_number()))
         manifest.read_on()
         version = manifest.state.snapshot()
+        # Sooner than the logs are listed: a write into one that is created after that is of a later time.
+        taken_at_seconds = time.time()
         newest_wal = self._pin(wal_folder, pin_tables)
         self._pin_wals(wal_folder)
         wals = self._wals.between(version.lowest_needed_wal, newest_wal)
-        taken_at_seconds = time.time()
         lengths = _read_wals(wals)
         manifest.read_on()
         self._check_nothing_slipped_through(manifest, version, unseen_from)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from replicator.checkpoint.capture import Capture
+from replicator.checkpoint.cut import CutFinder
 from replicator.checkpoint.database_folder import DatabaseFolder, feed_file
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.rotation import CheckpointRoot
@@ -127,6 +130,25 @@ def test_a_log_that_the_last_listing_misses_though_it_shows_a_younger_one(
     overlook(monkeypatch, DatabaseFolder, call=SECOND_LISTING, meanwhile=appear, overlooked="000005.log")
     assert _capture(database, root).tries == 1
     assert read_held(root.current).wals == {4, 5, 6}
+
+
+def test_what_was_written_before_the_time_of_a_checkpoint_is_in_it(
+    database: HandmadeDatabase, root: CheckpointRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it went into a log that was created just after the folder was listed."""
+    clock = itertools.count()
+    monkeypatch.setattr("replicator.checkpoint.cut.time", SimpleNamespace(time=lambda: next(clock)))
+    written_at: list[int] = []
+
+    def happen() -> None:
+        database.create_wal(5)
+        database.write(5)
+        written_at.append(next(clock))
+
+    Calls(monkeypatch, CutFinder, "_pin").after(SECOND_LISTING, happen)
+    captured = _capture(database, root)
+    assert read_held(root.current).wals == {4}
+    assert captured.captured_at_seconds < written_at[0]
 
 
 def test_a_log_that_is_deleted_once_it_is_pinned_is_still_there(
