@@ -69,6 +69,10 @@ class SourceChangedError(SourceError):
     """The primary moved on in the middle of a reading: try again."""
 
 
+class SupersededError(SourceError):
+    """A checkpoint is older than what its destination has by now; a newer one was asked for."""
+
+
 # --- destinations ------------------------------------------------------------------------------------
 
 

@@ -191,6 +191,7 @@ class LogFollower:
         logs = self._logs.unfinished(self._logs.pin())
         # Newest first: RocksDB creates the next log before it writes out the last buffer of the one before.
         lengths = {log: log.whole_records_bytes() for log in reversed(logs)}
+        done_at_seconds = time.time()
         manifest.read_on()
         if not self._is_current(manifest):
             self._follow_new_manifest()
@@ -205,8 +206,13 @@ class LogFollower:
             self._seals.append(reason)
             self._begin_epoch(manifest, reason)
         else:
-            oldest_log = logs[0].number if logs else NEVER
-            self._history.add(self._epoch, taken_at_seconds, oldest_log=oldest_log, grown=grown)
+            self._history.add(
+                self._epoch,
+                taken_at_seconds,
+                done_at_seconds=done_at_seconds,
+                oldest_log=logs[0].number if logs else NEVER,
+                grown=grown,
+            )
             self._release()
 
     def _is_current(self, manifest: ManifestFile) -> bool:

@@ -44,7 +44,7 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far the logs had come at `taken_at_seconds` (since the epoch of the clock), or a moment later.
+    """How far the logs had come at `taken_at_seconds` (since 1970), or a moment later: by `done_at_seconds`.
 
     `grown` are the logs that have become longer since the reading before, oldest first, by `grown_bytes` in all.
     This reading and later ones tell of no log before `oldest_log`. `follows` is the serial number of the last
@@ -55,6 +55,7 @@ class Reading:
     follows: int
     epoch: int
     taken_at_seconds: float
+    done_at_seconds: float
     oldest_log: int
     grown: tuple[Grown, ...]
     grown_bytes: int
@@ -90,7 +91,13 @@ class ReadingHistory:
         return self._readings[0].oldest_log if self._readings else NEVER
 
     def add(
-        self, epoch: int, taken_at_seconds: float, *, oldest_log: int, grown: Mapping[WalFile, tuple[int, int]]
+        self,
+        epoch: int,
+        taken_at_seconds: float,
+        *,
+        done_at_seconds: float,
+        oldest_log: int,
+        grown: Mapping[WalFile, tuple[int, int]],
     ) -> None:
         """Add one. `grown` are lengths of logs, oldest first, each with the bytes by which it has grown."""
         if (last := self.newest) is not None and last.epoch == epoch and not last.grown:
@@ -103,6 +110,7 @@ class ReadingHistory:
                 follows=self._last_grown,
                 epoch=epoch,
                 taken_at_seconds=taken_at_seconds,
+                done_at_seconds=done_at_seconds,
                 oldest_log=oldest_log,
                 grown=tuple(Grown(log, length_bytes) for log, (length_bytes, _) in grown.items()),
                 grown_bytes=sum(by_bytes for _, by_bytes in grown.values()),

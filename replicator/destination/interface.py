@@ -114,7 +114,7 @@ class Append:
 
     target: PurePosixPath
     offset: int
-    data: bytes
+    data: bytes | bytearray
 
     @property
     def end(self) -> int:

@@ -112,7 +112,7 @@ class GrowingGeneration:
         logs = dict(self._logs)
         appends = []
         for name, data in growth.data.items():
-            appends.append(Append(self._folder / name, self.size_bytes(name), bytes(data)))
+            appends.append(Append(self._folder / name, self.size_bytes(name), data))
         lines = b"".join(map(encode_line, self._advance(logs, growth)))
         if self._journal_bytes + len(lines) > LONGEST_JOURNAL_BYTES:
             raise ProtocolError(f"{destination.label}: {self._folder / SHIPPED_NAME} is full")

@@ -42,8 +42,8 @@ class FollowedGeneration:
     """How far a generation has come in the readings of `epoch`; the next one that it wants is `next_serial`.
 
     `from_log` is the oldest log that was not complete in the checkpoint, `logs` are those that it has, by name.
-    What was written by `restorable_at_seconds` (since the epoch) can be restored from it. `unreported_bytes` is
-    for whoever counts what is shipped.
+    What was written by `restorable_at_seconds` (since 1970) can be restored from it; nothing in it was written
+    after `newer_than_seconds`. `unreported_bytes` is for whoever counts what is shipped.
     """
 
     growing: GrowingGeneration
@@ -53,6 +53,7 @@ class FollowedGeneration:
     next_serial: int
     restorable_at_seconds: float
     newest_name: str
+    newer_than_seconds: float = 0.0
     unreported_bytes: int = 0
     _said_at: float = 0.0
 
@@ -66,6 +67,7 @@ class FollowedGeneration:
         batch = _Batch()
         for reading in readings:
             for item in self._news(reading):
+                self.newer_than_seconds = reading.done_at_seconds
                 name = item.log.name
                 for data in self._unsent(item, batch.growth):
                     batch.growth.add(name, data)

@@ -23,6 +23,7 @@ from replicator.errors import (
     ProtocolError,
     SourceChangedError,
     SourceError,
+    SupersededError,
 )
 from replicator.replica.growing import GrowingGeneration, LogPrefix
 from replicator.replica.layout import ReplicaLayout, parse_link_text
@@ -73,6 +74,8 @@ class ShippingLine:
         self._target: FollowedGeneration | None = None
         #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
         self._expected: dict[float, int] = {}
+        #: A checkpoint of that time (since 1970), or a later one, has all that the current generation has.
+        self._covered_from_seconds = 0.0
         self._coming_serial = NEVER
         self._failures = 0
         self._asked_at = 0.0
@@ -105,7 +108,8 @@ class ShippingLine:
     def taking_over(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> Iterator[None]:
         """Bring a complete generation up to date; inside of the context its link is to be flipped.
 
-        Afterwards it is shipped to, if it can be. Until then the one before is. Raises `DestinationError`.
+        Afterwards it is shipped to, if it can be. Until then the one before is. Raises `DestinationError`, and
+        `SupersededError` if the one before has more: a replica does not go back in time.
         """
         # From the first look at the logs on, no reading may be let go of that comes after it.
         self._coming_serial = 0
@@ -119,8 +123,11 @@ class ShippingLine:
         with self._lock:
             if target is not None:
                 target = self._caught_up(target, destination)
+            if target is None:
+                self._refuse_to_go_back(checkpoint.captured_at_seconds)
             yield
             self._target = target
+            self._covered_from_seconds = target.newer_than_seconds if target else 0.0
             published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
             self._expected = {at: log for at, log in self._expected.items() if at > published_at}
         if target is None:
@@ -128,6 +135,12 @@ class ShippingLine:
         else:
             self._failures, self._wanted = 0, ""
             _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
+
+    def _refuse_to_go_back(self, captured_at_seconds: float) -> None:
+        if captured_at_seconds < self._covered_from_seconds:
+            reason = "what is current there is newer than a checkpoint that cannot be brought up to date"
+            self._ask(reason)
+            raise SupersededError(reason)
 
     def report(self) -> None:
         """Tell the board, which has just been told of a new generation, how far that one is by now."""
@@ -270,7 +283,12 @@ class ShippingLine:
             self._target = None
 
     def _send(self, target: FollowedGeneration, destination: Destination, readings: Sequence[Reading]) -> None:
-        target.send(destination, readings, self._stop)
+        try:
+            target.send(destination, readings, self._stop)
+        finally:
+            # Also of what was not confirmed it may have something.
+            if target is self._target:
+                self._covered_from_seconds = target.newer_than_seconds
         self._tell(target)
         if readings and target is self._target:
             self._board.caught_up(**self._names, state_at_seconds=target.restorable_at_seconds)

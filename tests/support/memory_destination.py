@@ -183,7 +183,7 @@ class MemoryDestination:
             self._step("append", item.target)
             if item.offset == 0 and self._name(item.target) not in self._nodes:
                 self._put(item.target, _File(b""))
-            self._overwrite(item.target, item.offset, item.data)
+            self._overwrite(item.target, item.offset, bytes(item.data))
 
     def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
         """Copy a part of a file to the same place of another."""

@@ -45,6 +45,7 @@ def add(history: ReadingHistory, lengths: dict[int, int], grown: dict[int, int],
     history.add(
         epoch,
         float(sum(lengths.values())),
+        done_at_seconds=float(sum(lengths.values())),
         oldest_log=min(grown, default=max(lengths, default=1)),
         grown={log(number): (lengths[number], by_bytes) for number, by_bytes in sorted(grown.items())},
     )
