@@ -72,6 +72,10 @@ class SourceChangedError(SourceError):
 # --- destinations ------------------------------------------------------------------------------------
 
 
+class SupersededError(SourceError):
+    """A checkpoint is older than what a destination has by now; a newer one is asked for."""
+
+
 class DestinationError(ReplicatorError):
     """Something about a destination."""
 

@@ -60,6 +60,8 @@ class DatabaseShipping:
 
     def hold(self) -> int:
         """See `LogHold`."""
+        for line in self.lines.values():
+            line.begin_capture()
         return self._follower.hold()
 
     def expect(self, captured_at_seconds: float, held_log: int) -> None:

@@ -16,6 +16,7 @@ from replicator.errors import (
     InterruptedTransferError,
     PermanentDestinationError,
     ReplicatorError,
+    SupersededError,
 )
 from replicator.units import format_duration
 
@@ -136,6 +137,8 @@ class DestinationWorker:
             self.transfer(database)
         except InterruptedTransferError:
             _log.info("publish.interrupted", database=database, destination=self.name)
+        except SupersededError as error:
+            _log.info("publish.superseded", database=database, destination=self.name, reason=str(error))
         except ReplicatorError as error:
             wait_seconds = self._wait_after(database, error)
             self._reporter.failed(error, next_try_in_seconds=wait_seconds)

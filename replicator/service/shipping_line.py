@@ -23,9 +23,11 @@ from replicator.errors import (
     ProtocolError,
     SourceChangedError,
     SourceError,
+    SupersededError,
 )
 from replicator.replica.growing import GrowingGeneration, LogPrefix
 from replicator.replica.layout import ReplicaLayout, parse_link_text
+from replicator.service.checkpoint_wish import CheckpointWish
 from replicator.service.followed_generation import FollowedGeneration, pieces
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ _WORTH_COPYING_BYTES: Final = 256 << 10
 _LOOK_SECONDS: Final = 30.0
 #: Times of files are not those of the clock to the last digit.
 _ROUNDING_SECONDS: Final = 0.001
-_LONGEST_PATIENCE_SECONDS: Final = 60.0
 
 
 class ShippingLine:
@@ -68,17 +69,17 @@ class ShippingLine:
         self._follower = follower
         self._board = board
         self._stop = stop
-        self._ask_for_checkpoint = ask_for_checkpoint
+        self._wish = CheckpointWish(ask_for_checkpoint)
         self._lock = threading.Lock()
         self._target: FollowedGeneration | None = None
         #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
         self._expected: dict[float, int] = {}
+        #: The last reading that brought something to the generation that is current, or was so when it was sealed;
+        #: and which that was when those captures began.
+        self._shipped_serial = 0
+        self._serial_before = 0
+        self._serials: dict[float, int] = {}
         self._coming_serial = NEVER
-        self._failures = 0
-        self._asked_at = 0.0
-        #: Why a checkpoint is to be asked for, and when (monotonic); empty if none is.
-        self._wanted = ""
-        self._ask_at = 0.0
         self._looked_at = 0.0
         follower.add_user(self)
 
@@ -96,16 +97,22 @@ class ShippingLine:
 
     # --- publishing ----------------------------------------------------------------------------------
 
+    def begin_capture(self) -> None:
+        """Say that a checkpoint is going to be made, which will have all that was shipped so far."""
+        self._serial_before = self._shipped_serial
+
     def expect(self, captured_at_seconds: float, held_log: int) -> None:
         """Say that a checkpoint was made that has all logs before `held_log`; the one before may be in work."""
         newest = dict(sorted(self._expected.items())[-1:])
         self._expected = {**newest, captured_at_seconds: held_log}
+        self._serials = {**self._serials, captured_at_seconds: self._serial_before}
 
     @contextmanager
     def taking_over(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> Iterator[None]:
         """Bring a complete generation up to date; inside of the context its link is to be flipped.
 
-        Afterwards it is shipped to, if it can be. Until then the one before is. Raises `DestinationError`.
+        Afterwards it is shipped to, if it can be. Until then the one before is. Raises `DestinationError`, and
+        `SupersededError` if the one before has more: the replica does not go back.
         """
         # From the first look at the logs on, no reading may be let go of that comes after it.
         self._coming_serial = 0
@@ -119,15 +126,27 @@ class ShippingLine:
         with self._lock:
             if target is not None:
                 target = self._caught_up(target, destination)
+            published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
+            if target is None:
+                self._refuse_if_older(published_at)
             yield
             self._target = target
-            published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
+            self._shipped_serial = target.next_serial - 1 if target else 0
             self._expected = {at: log for at, log in self._expected.items() if at > published_at}
+            self._serials = {at: serial for at, serial in self._serials.items() if at > published_at}
         if target is None:
-            self._ask(f"generation {catalog.generation} could not be brought up to date")
+            self._wish.make(f"generation {catalog.generation} could not be brought up to date")
         else:
-            self._failures, self._wanted = 0, ""
+            self._wish.come_true()
             _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
+
+    def _refuse_if_older(self, captured_at_seconds: float) -> None:
+        """Raise `SupersededError` if something was shipped after the capture began which it may lack."""
+        known = [at for at in self._serials if at <= captured_at_seconds]
+        if known and self._serials[max(known)] < self._shipped_serial:
+            reason = "what is current there has become newer than a checkpoint that cannot be brought up to date"
+            self._wish.make(reason)
+            raise SupersededError(reason)
 
     def report(self) -> None:
         """Tell the board, which has just been told of a new generation, how far that one is by now."""
@@ -227,12 +246,14 @@ class ShippingLine:
         Raises `DestinationError`; what was not confirmed is sent again the next time.
         """
         with self._lock:
+            self._wish.pass_on()
             target = self._target
             if target is None:
-                self._ask_if_due()
                 return
             try:
                 readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
+                grown = (reading.serial for reading in readings if reading.grown)
+                self._shipped_serial = max(grown, default=self._shipped_serial)
                 self._send(target, destination, readings)
                 self._look(target, destination)
             except (SourceChangedError, NotFoundError, ProtocolError) as error:
@@ -240,23 +261,10 @@ class ShippingLine:
                     # Unless all of it is away, as a disk that is not mounted: then this raises the same.
                     destination.list_folder(PurePosixPath())
                 self._give_up(str(error))
-                self._ask(str(error))
+                self._wish.make(str(error))
                 return
             if ended:
                 self._give_up(ended)
-
-    def _ask(self, reason: str) -> None:
-        """Ask for a checkpoint: at once, or after several in vain later and later."""
-        self._wanted = reason
-        self._ask_at = self._asked_at + min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
-        self._failures += 1
-        self._ask_if_due()
-
-    def _ask_if_due(self) -> None:
-        if self._wanted and time.monotonic() >= self._ask_at:
-            self._asked_at = time.monotonic()
-            self._ask_for_checkpoint(self._wanted)
-            self._wanted = ""
 
     def _give_up(self, reason: str) -> None:
         """Leave the generation as it is: complete, and as new as its journal says."""

@@ -71,6 +71,7 @@ class Shipping:
     def publish(self, *, lacking: int = 0) -> None:
         """Capture, as the database's thread does, and publish; so many writes come in between."""
         self.follower.read()
+        self.line.begin_capture()
         held_log = self.follower.hold()
         captured = self._capture.make()
         self.line.expect(captured.captured_at_seconds, held_log)
@@ -258,7 +259,7 @@ def test_a_checkpoint_that_was_in_vain_is_followed_by_another_after_a_while(
 ) -> None:
     """Later and later, but not never: the next in turn may be far away."""
     now_seconds = 1000.0
-    monkeypatch.setattr("replicator.service.shipping_line.time", SimpleNamespace(monotonic=lambda: now_seconds))
+    monkeypatch.setattr("replicator.service.checkpoint_wish.time", SimpleNamespace(monotonic=lambda: now_seconds))
 
     def fill_the_disk(_target: PurePosixPath) -> None:
         raise NoSpaceError("full")

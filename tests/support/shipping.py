@@ -100,6 +100,7 @@ class Shipping:
 
     def capture(self) -> None:
         """Make a checkpoint, as a `DatabaseLoop` does."""
+        self.line.begin_capture()
         held_log = self.follower.hold()
         try:
             captured = self._capture.make()
