@@ -27,6 +27,7 @@ from replicator.errors import (
 )
 from replicator.replica.growing import GrowingGeneration, LogPrefix
 from replicator.replica.layout import ReplicaLayout, parse_link_text
+from replicator.service.checkpoint_wish import CheckpointWish
 from replicator.service.followed_generation import FollowedGeneration, pieces
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ _WORTH_COPYING_BYTES: Final = 256 << 10
 _LOOK_SECONDS: Final = 30.0
 #: Times of files are not those of the clock to the last digit.
 _ROUNDING_SECONDS: Final = 0.001
-_LONGEST_PATIENCE_SECONDS: Final = 60.0
 
 
 class ShippingLine:
@@ -69,7 +69,7 @@ class ShippingLine:
         self._follower = follower
         self._board = board
         self._stop = stop
-        self._ask_for_checkpoint = ask_for_checkpoint
+        self._wish = CheckpointWish(ask_for_checkpoint)
         self._lock = threading.Lock()
         self._target: FollowedGeneration | None = None
         #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
@@ -77,11 +77,6 @@ class ShippingLine:
         #: A checkpoint of that time (since 1970), or a later one, has all that the current generation has.
         self._covered_from_seconds = 0.0
         self._coming_serial = NEVER
-        self._failures = 0
-        self._asked_at = 0.0
-        #: Why a checkpoint is to be asked for, and when (monotonic); empty if none is.
-        self._wanted = ""
-        self._ask_at = 0.0
         self._looked_at = 0.0
         follower.add_user(self)
 
@@ -131,15 +126,15 @@ class ShippingLine:
             published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
             self._expected = {at: log for at, log in self._expected.items() if at > published_at}
         if target is None:
-            self._ask(f"generation {catalog.generation} could not be brought up to date")
+            self._wish.make(f"generation {catalog.generation} could not be brought up to date")
         else:
-            self._failures, self._wanted = 0, ""
+            self._wish.come_true()
             _log.debug("shipping.continued", **self._names, generation=str(catalog.generation))
 
     def _refuse_to_go_back(self, captured_at_seconds: float) -> None:
         if captured_at_seconds < self._covered_from_seconds:
             reason = "what is current there is newer than a checkpoint that cannot be brought up to date"
-            self._ask(reason)
+            self._wish.make(reason)
             raise SupersededError(reason)
 
     def report(self) -> None:
@@ -240,9 +235,9 @@ class ShippingLine:
         Raises `DestinationError`; what was not confirmed is sent again the next time.
         """
         with self._lock:
+            self._wish.pass_on()
             target = self._target
             if target is None:
-                self._ask_if_due()
                 return
             try:
                 readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
@@ -253,23 +248,10 @@ class ShippingLine:
                     # Unless all of it is away, as a disk that is not mounted: then this raises the same.
                     destination.list_folder(PurePosixPath())
                 self._give_up(str(error))
-                self._ask(str(error))
+                self._wish.make(str(error))
                 return
             if ended:
                 self._give_up(ended)
-
-    def _ask(self, reason: str) -> None:
-        """Ask for a checkpoint: at once, or after several in vain later and later."""
-        self._wanted = reason
-        self._ask_at = self._asked_at + min(2.0**self._failures - 1, _LONGEST_PATIENCE_SECONDS)
-        self._failures += 1
-        self._ask_if_due()
-
-    def _ask_if_due(self) -> None:
-        if self._wanted and time.monotonic() >= self._ask_at:
-            self._asked_at = time.monotonic()
-            self._ask_for_checkpoint(self._wanted)
-            self._wanted = ""
 
     def _give_up(self, reason: str) -> None:
         """Leave the generation as it is: complete, and as new as its journal says."""

@@ -9,11 +9,16 @@ import pytest
 
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.sftp import SftpDestination
+from replicator.errors import SupersededError
+from replicator.replica.publish import PublishStep
+from tests.support import rocksdb_encoding as encode
+from tests.support.handmade import HandmadeDatabase, read_held
 from tests.support.openssh import OpenSshServer
 from tests.support.primaries import STORMS, Primary
 from tests.support.shipping import Shipping, ship_and_judge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from replicator.demo.settings import PrimarySettings
@@ -50,3 +55,62 @@ def test_over_ssh(tmp_path: Path, storm: str) -> None:
     ):
         primary.wait_for(500)
         assert ship_and_judge(primary, shipping, STEPS) > 0
+
+
+@pytest.fixture(name="handmade")
+def make_handmade(tmp_path: Path) -> HandmadeDatabase:
+    """A database with ten writes, all in log 4."""
+    database = HandmadeDatabase(tmp_path / "db")
+    database.edit(encode.log_number(4) + encode.min_log_number(4))
+    database.create_wal(4)
+    database.write(4, count=10)
+    return database
+
+
+@pytest.fixture(name="shipping")
+def make_shipping(tmp_path: Path, handmade: HandmadeDatabase) -> Iterator[Shipping]:
+    """Ship it to a folder, where its first generation is current."""
+    (tmp_path / "base").mkdir()
+    destination = DirectoryDestination(tmp_path / "base", label="directory")
+    with Shipping(handmade.path, destination, tmp_path / "base") as shipping:
+        shipping.capture()
+        shipping.publish()
+        yield shipping
+
+
+def test_the_replica_never_goes_back(handmade: HandmadeDatabase, shipping: Shipping) -> None:
+    """A checkpoint is on its way while the generation before is shipped to, up to an event that no log carries."""
+
+    def happen(step: PublishStep) -> None:
+        if step is PublishStep.UPLOAD:
+            handmade.write(4, count=5)
+            shipping.ship()
+            handmade.edit(encode.add_family(1, "new") + encode.log_number(4))
+            handmade.write(4)
+            shipping.ship()
+
+    shipping.capture()
+    shipping.meanwhile = happen
+    with pytest.raises(SupersededError):
+        shipping.publish()
+    assert len(read_held(shipping.current).sequences) == 15
+    assert shipping.wanted
+    shipping.meanwhile = lambda _step: None
+    shipping.capture()
+    shipping.publish()
+    assert len(read_held(shipping.current).sequences) == 16
+    assert shipping.is_shipping
+
+
+def test_a_checkpoint_that_is_newer_than_what_was_shipped_is_published_though_it_is_not_continued(
+    handmade: HandmadeDatabase, shipping: Shipping
+) -> None:
+    handmade.write(4, count=5)
+    shipping.ship()
+    handmade.write(4)
+    shipping.capture()
+    handmade.edit(encode.add_family(1, "new") + encode.log_number(4))
+    shipping.publish()
+    assert len(read_held(shipping.current).sequences) == 16
+    assert not shipping.is_shipping
+    assert shipping.wanted

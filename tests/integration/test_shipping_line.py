@@ -258,7 +258,7 @@ def test_a_checkpoint_that_was_in_vain_is_followed_by_another_after_a_while(
 ) -> None:
     """Later and later, but not never: the next in turn may be far away."""
     now_seconds = 1000.0
-    monkeypatch.setattr("replicator.service.shipping_line.time", SimpleNamespace(monotonic=lambda: now_seconds))
+    monkeypatch.setattr("replicator.service.checkpoint_wish.time", SimpleNamespace(monotonic=lambda: now_seconds))
 
     def fill_the_disk(_target: PurePosixPath) -> None:
         raise NoSpaceError("full")
