@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.sftp import SftpDestination
 from replicator.errors import SupersededError
+from replicator.progress import ProgressDisplay
 from replicator.replica.publish import PublishStep
+from replicator.service.destination_worker import DestinationWorker
+from replicator.service.reporter import Reporter
 from tests.support import rocksdb_encoding as encode
 from tests.support.handmade import HandmadeDatabase, read_held
 from tests.support.openssh import OpenSshServer
 from tests.support.primaries import STORMS, Primary
-from tests.support.shipping import Shipping, ship_and_judge
+from tests.support.published import wait_until
+from tests.support.shipping import DATABASE, NAME, Shipping, ship_and_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +107,40 @@ def test_the_replica_never_goes_back(handmade: HandmadeDatabase, shipping: Shipp
     shipping.publish()
     assert len(read_held(shipping.current).sequences) == 16
     assert shipping.is_shipping
+
+
+def test_a_checkpoint_that_came_too_late_is_no_failure(handmade: HandmadeDatabase, shipping: Shipping) -> None:
+    """Nor is it tried again: a newer one is on its way."""
+
+    def happen(step: PublishStep) -> None:
+        if step is PublishStep.UPLOAD:
+            handmade.write(4, count=5)
+            shipping.ship()
+            handmade.edit(encode.add_family(1, "new") + encode.log_number(4))
+            shipping.ship()
+
+    shipping.capture()
+    shipping.meanwhile = happen
+    stop = threading.Event()
+    with ProgressDisplay() as display, capture_logs() as logs, ThreadPoolExecutor(1) as pool:
+        worker = DestinationWorker(
+            NAME,
+            shipping.destination,
+            {DATABASE: shipping.transfer},
+            stop=stop,
+            display=display,
+            reporter=Reporter(shipping.board, NAME),
+        )
+        worker.submit(DATABASE)
+        done = pool.submit(worker.run)
+        wait_until(lambda: any(line["event"].startswith("publish.") for line in logs), "the end of the publish")
+        stop.set()
+        worker.wake()
+        done.result()
+    events = [line["event"] for line in logs]
+    assert events.count("publish.superseded") == 1
+    assert "publish.failed" not in events
+    assert shipping.status.last_error is None
 
 
 def test_a_checkpoint_that_is_newer_than_what_was_shipped_is_published_though_it_is_not_continued(

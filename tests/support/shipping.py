@@ -78,7 +78,7 @@ class Shipping:
             take_over=False,
             take_over_command="",
         )
-        self._transfer = Transfer(config, root, settings, on_step=self._on_step, board=self.board, line=self.line)
+        self.transfer = Transfer(config, root, settings, on_step=self._on_step, board=self.board, line=self.line)
         #: Is called before each step of a publish.
         self.meanwhile: Callable[[PublishStep], None] = lambda _step: None
 
@@ -109,7 +109,7 @@ class Shipping:
 
     def publish(self) -> Published:
         """Bring the checkpoint to the destination."""
-        return self._transfer.run(self.destination, RecordingObserver(), planned=lambda _plan: None)
+        return self.transfer.run(self.destination, RecordingObserver(), planned=lambda _plan: None)
 
     def read(self) -> list[str]:
         """Take a reading, as a `LogLoop` does; return what calls for a checkpoint."""
