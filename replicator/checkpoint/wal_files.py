@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from replicator.checkpoint.database_folder import feed_file, open_for_reading
 from replicator.checkpoint.file_copy import copy_bytes
-from replicator.errors import CorruptFileError, SourceChangedError
+from replicator.errors import CorruptFileError, SourceChangedError, SourceError
 from replicator.rocksdb.filenames import ARCHIVE_NAME, FileKind
 from replicator.rocksdb.record_log import Tail
 from replicator.rocksdb.wal import WalReader
@@ -99,12 +99,16 @@ class WalFile:
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Return so many bytes that were checked before; from any thread.
 
-        Raises `SourceChangedError` if the log was let go of or recycled, so that they cannot be had any more.
+        Raises `SourceChangedError` if the log was let go of or recycled, so that they cannot be had any more,
+        `SourceError` if the disk does not give them.
         """
         with self._open:
             if self._descriptor < 0:
                 raise SourceChangedError(f"{self.name} was let go of before it was read")
-            data = os.pread(self._descriptor, size_bytes, offset)
+            try:
+                data = os.pread(self._descriptor, size_bytes, offset)
+            except OSError as error:
+                raise SourceError(f"cannot read {self._path}: {error.strerror}") from error
             # Afterwards: what was read before that is what was checked.
             if self.was_recycled():
                 raise SourceChangedError(f"{self.name} was recycled before it was read")

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-#: Between two checkpoints that are asked for: a primary that calls for one all the time gets no more.
+#: Between two checkpoints that are asked for: a primary that calls for one all the time gets no more. After
+#: failures it doubles, up to about a minute.
 _LEAST_INTERVAL_SECONDS: Final = 1.0
+_MOST_DOUBLINGS: Final = 6
 
 
 class LogHold(Protocol):
@@ -69,6 +71,7 @@ class DatabaseLoop:
         self._board = board
         self._logs = logs
         self._asked = threading.Event()
+        self._failures = 0
         self._seen: tuple[int, int] | None = None
         self._watcher = CheckpointWatcher(root.path)
 
@@ -111,8 +114,11 @@ class DatabaseLoop:
             with self._watcher:
                 while not self._stop.is_set():
                     begun = time.monotonic()
+                    was_asked = self._asked.is_set()
                     self._asked.clear()
                     self._try_checkpoint()
+                    if was_asked and self._failures:
+                        self._asked.set()
                     self._look()
                     # An event may be lost: a look at the end of each interval finds what it would have told.
                     while not self._stop.is_set() and (left_seconds := self._due(begun) - time.monotonic()) > 0:
@@ -136,7 +142,7 @@ class DatabaseLoop:
         """Say when the checkpoint after the one that was begun then is due (monotonic, as `begun`)."""
         interval_seconds = self._database.interval_seconds
         if self._asked.is_set():
-            return begun + min(_LEAST_INTERVAL_SECONDS, interval_seconds)
+            return begun + min(_LEAST_INTERVAL_SECONDS * 2.0**self._failures, interval_seconds)
         return begun + interval_seconds
 
     def _make(self) -> Captured:
@@ -158,8 +164,11 @@ class DatabaseLoop:
         try:
             self.make_checkpoint()
         except SourceError as error:
+            self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
             self._board.checkpoint_failed(self.name, error=error)
             _log.error("checkpoint.failed", database=self.name, error=error)
+        else:
+            self._failures = 0
 
     def _check_free_space(self) -> None:
         """Obsolete files that a checkpoint holds on to must not fill the primary's disk."""

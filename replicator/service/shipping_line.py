@@ -74,6 +74,7 @@ class ShippingLine:
         self._target: FollowedGeneration | None = None
         #: The logs that checkpoints may lack which have yet to be published, by the time of their capture.
         self._expected: dict[float, int] = {}
+        self._expecting = threading.Lock()
         #: A checkpoint of that time (since 1970), or a later one, has all that the current generation has.
         self._covered_from_seconds = 0.0
         self._coming_serial = NEVER
@@ -96,8 +97,9 @@ class ShippingLine:
 
     def expect(self, captured_at_seconds: float, held_log: int) -> None:
         """Say that a checkpoint was made that has all logs before `held_log`; the one before may be in work."""
-        newest = dict(sorted(self._expected.items())[-1:])
-        self._expected = {**newest, captured_at_seconds: held_log}
+        with self._expecting:
+            newest = dict(sorted(self._expected.items())[-1:])
+            self._expected = {**newest, captured_at_seconds: held_log}
 
     @contextmanager
     def taking_over(self, checkpoint: Checkpoint, catalog: Catalog, destination: Destination) -> Iterator[None]:
@@ -124,7 +126,8 @@ class ShippingLine:
             self._target = target
             self._covered_from_seconds = target.newer_than_seconds if target else 0.0
             published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
-            self._expected = {at: log for at, log in self._expected.items() if at > published_at}
+            with self._expecting:
+                self._expected = {at: log for at, log in self._expected.items() if at > published_at}
         if target is None:
             self._wish.make(f"generation {catalog.generation} could not be brought up to date")
         else:
@@ -243,7 +246,7 @@ class ShippingLine:
                 readings, ended = self._follower.readings_since(target.next_serial, target.epoch)
                 self._send(target, destination, readings)
                 self._look(target, destination)
-            except (SourceChangedError, NotFoundError, ProtocolError) as error:
+            except (SourceError, NotFoundError, ProtocolError) as error:
                 if isinstance(error, NotFoundError):
                     # Unless all of it is away, as a disk that is not mounted: then this raises the same.
                     destination.list_folder(PurePosixPath())
