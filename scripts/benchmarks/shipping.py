@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TICKS = ("1s", "100ms")
-FULL_SPEED_SECONDS = 10.0
-FULL_SPEED_LAG_SECONDS = 5.0
+SPAN_SECONDS = 4.0
+SPANS_OF_A_RUN = 4
+FULL_SPEED_LAG_SECONDS = 20.0
 RATE = 2000
 #: Between checkpoints: short, so that the lag is also sampled while a new generation takes over.
 PACED_INTERVAL = "20s"
@@ -58,8 +59,12 @@ _MANY_TABLES = PrimarySettings(
         "level0_stop_writes_trigger": "1000000",
     },
 )
-#: Primaries are that old when they are measured, whether they are shipped or not.
+#: Primaries are that old when they are measured.
 _AGE_SECONDS = 6.0
+#: What the service still had under way when it was stopped is over by then.
+_STANDSTILL_SECONDS = 0.5
+#: A service that is no more than that behind does what it does all the time.
+_CAUGHT_UP_SECONDS = 1.2
 _SETTLE_SECONDS = 10.0
 _DATABASE = "bench"
 #: More than two lines of a journal.
@@ -94,6 +99,11 @@ class _Shipped:
     server: OpenSshServer
     replica: Path
 
+    def has_caught_up(self) -> bool:
+        """Whether the service does no more than it has to do for what is written now."""
+        behind_seconds = self.behind_seconds()
+        return behind_seconds is not None and behind_seconds < _CAUGHT_UP_SECONDS
+
     def behind_seconds(self) -> float | None:
         """Return how long ago the newest instant was that can be restored; None if nothing was shipped yet."""
         with (
@@ -120,29 +130,36 @@ def bench_shipping(runs: int, *, lag_seconds: float) -> Sequence[Row | Figure]:
 
 
 def _at_full_speed(runs: int, server: OpenSshServer) -> Iterator[Row | Figure]:
-    alone: list[_Measured] = []
-    shipped: dict[str, list[_Measured]] = {tick: [] for tick in TICKS}
-    behind: dict[str, list[float]] = {tick: [] for tick in TICKS}
-    for _ in range(runs):
-        with _folder() as folder, Primary(folder / "db", _FULL_SPEED) as primary:
+    """Time one primary while it is shipped and while the service stands still, in turn.
+
+    From one primary to the next, and from one minute to the next, a shared machine differs by more than shipping
+    costs: so there is one primary, the spans are short, and there are many of them.
+    """
+    for tick in TICKS:
+        alone: list[_Measured] = []
+        shipped: list[_Measured] = []
+        behind: list[float] = []
+        with (
+            _folder() as folder,
+            Primary(folder / "db", _FULL_SPEED) as primary,
+            _shipping(primary, server, tick, interval="1h") as shipping,
+        ):
             time.sleep(_AGE_SECONDS)
-            alone.append(_measure(primary, FULL_SPEED_SECONDS))
-        for tick, measured in shipped.items():
-            with _folder() as folder, Primary(folder / "db", _FULL_SPEED) as primary:
-                old_enough = time.monotonic() + _AGE_SECONDS
-                with _shipping(primary, server, tick) as shipping:
-                    time.sleep(max(0.0, old_enough - time.monotonic()))
-                    measured.append(_measure(primary, FULL_SPEED_SECONDS, shipping))
-                    # Afterwards: looking takes time of the cores, which the primary alone has not to share.
-                    _measure(primary, FULL_SPEED_LAG_SECONDS, shipping, behind[tick])
-    for tick, measured in shipped.items():
+            for _ in range(SPANS_OF_A_RUN * runs):
+                shipping.service.suspend()
+                time.sleep(_STANDSTILL_SECONDS)
+                alone.append(_measure(primary, SPAN_SECONDS))
+                shipping.service.resume()
+                wait_until(shipping.has_caught_up, "caught up")
+                shipped.append(_measure(primary, SPAN_SECONDS, shipping))
+            # Afterwards: looking takes time of the cores, which the primary alone has not to share.
+            _measure(primary, FULL_SPEED_LAG_SECONDS, shipping, behind)
         case = f"primary at full speed, ship_wal {tick}"
         for what, sample in _COSTS.items():
-            yield Row(
-                f"{case}: {what}", "no service", tuple(map(sample, measured)), tuple(map(sample, alone)), "us"
-            )
-        yield from _shares(case, measured)
-        yield from _lags(case, behind[tick])
+            ours, theirs = tuple(map(sample, shipped)), tuple(map(sample, alone))
+            yield Row(f"{case}: {what}", "service stopped", ours, theirs, "us")
+        yield from _shares(case, shipped)
+        yield from _lags(case, behind)
 
 
 def _at_a_pace(lag_seconds: float, server: OpenSshServer) -> Iterator[Figure]:
