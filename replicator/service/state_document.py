@@ -28,6 +28,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from replicator.moments import format_moment
 from replicator.service.status import DatabaseStatus, Drill, Failure, PairStatus, RunState, ServiceState
 
 if TYPE_CHECKING:
@@ -179,9 +180,7 @@ def _drill(document: Document) -> Drill:
 
 
 def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return None if seconds is None else format_moment(datetime.fromtimestamp(seconds, UTC))
 
 
 def _seconds(text: str) -> float:
