@@ -9,6 +9,7 @@ Source: RocksDB `db/log_format.h`, `db/log_writer.cc`, `db/log_reader.cc`, `util
 
 from __future__ import annotations
 
+import re
 from enum import Enum, IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -100,6 +101,7 @@ _PLAIN_TYPE = tuple(
 _HEADER_BYTES_OF = tuple(
     RECYCLABLE_HEADER_BYTES if kind in _WITH_LOG_NUMBER else HEADER_BYTES for kind in range(256)
 )
+_RECORD_TYPES = re.compile(b"[" + re.escape(bytes(RecordType)) + b"]", re.DOTALL)
 _TYPE_CRC = tuple(crc32c(bytes([kind])) for kind in range(256))
 _FULL_CRC = _TYPE_CRC[_FULL]
 
@@ -186,7 +188,7 @@ class RecordLogReader:
             return Tail.DAMAGED
         if self._parts is None and (_is_zero(rest) or self._is_from_the_past(rest)):
             return Tail.CLEAN
-        return Tail.TORN
+        return Tail.DAMAGED if self._ends_in_records(rest, first_block_end) else Tail.TORN
 
     def _take_plain(self, data: bytes, position: int, block_end: int, records: list[LogRecord]) -> int:
         """Take whole records of the plainest kind while one follows the other; return where the last one ends.
@@ -272,6 +274,23 @@ class RecordLogReader:
             return False
         _, length, kind = _HEADER.unpack_from(rest)
         return self._fragment_at(rest, _HEADER_BYTES_OF[kind] + length, block_end) is not None
+
+    def _ends_in_records(self, rest: bytes, block_end: int) -> bool:
+        """Whether valid records, one after the other, reach from somewhere in here exactly to the end of the file.
+
+        A garbled length says nothing of where the next record is. What the payload of one unfinished write holds
+        may look like records too, but not up to the byte at which the write was broken off.
+        """
+        end = len(rest)
+        if end > block_end:
+            return False
+        for match in _RECORD_TYPES.finditer(rest, HEADER_BYTES):
+            position = match.start() - HEADER_BYTES + 1
+            while (fragment := self._fragment_at(rest, position, block_end)) is not None:
+                position = fragment[2]
+            if position == end:
+                return True
+        return False
 
     def _is_from_the_past(self, rest: bytes) -> bool:
         """Whether a recyclable record of another log number begins here."""

@@ -180,6 +180,26 @@ def test_damage_with_a_valid_record_behind_it_in_the_same_block_is_no_torn_write
     assert _read_all(bytes(content[: log.starts[2] + 500]), log_number)[0].tail() is Tail.TORN
 
 
+@pytest.mark.parametrize("log_number", [None, _LOG_NUMBER])
+@pytest.mark.parametrize("bit", range(16))
+def test_a_garbled_length_with_records_behind_it_is_no_torn_write(bit: int, log_number: int | None) -> None:
+    log = write_log([b"x" * 100] * 5, log_number=log_number)
+    content = bytearray(log.content)
+    content[log.starts[1] + 4 + bit // 8] ^= 1 << bit % 8
+    reader, records = _read_all(bytes(content), log_number)
+    assert len(records) == 1
+    assert reader.tail() is Tail.DAMAGED
+
+
+def test_records_in_the_payload_of_an_unfinished_write_are_no_damage() -> None:
+    log = write_log([b"whole", physical_record(1, b"a log in a value") * 3 + b"more"])
+    for cut in range(log.starts[1] + 1, len(log.content)):
+        if (reader := _read_all(log.content[:cut])[0]).tail() is Tail.DAMAGED:
+            # Cut to the byte at the end of such a record, which nothing can tell from damage.
+            assert (cut - log.starts[1] - 7) % len(physical_record(1, b"a log in a value")) == 0
+        assert reader.end_offset == log.starts[1]
+
+
 @pytest.mark.parametrize("kinds", [[3], [4], [2, 1], [2, 2], [2, 9]])
 def test_fragments_out_of_order_are_damage(kinds: list[int]) -> None:
     content = physical_record(1, b"good")
