@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from capture import bench_capture
 from report import print_rows, write_json
 from shipping import bench_shipping
-from transfer import bench_transfer
+from transfer import bench_distance, bench_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CASES: dict[str, Callable[[argparse.Namespace], Sequence[Row | Figure]]] = {
     "capture": lambda arguments: bench_capture(arguments.runs),
     "transfer": lambda arguments: bench_transfer(arguments.runs),
+    "distance": lambda arguments: bench_distance(arguments.runs),
     "shipping": lambda arguments: bench_shipping(arguments.runs, lag_seconds=arguments.lag_seconds),
 }
 

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. Samples are seconds (MiB for memory); `ratio` says how many times better ours is."""
+    """One comparison. Samples are seconds (MiB for memory); `ratio` says how many times better ours is.
+
+    `at_least` is the ratio that is promised, if one is.
+    """
 
     case: str
     against: str
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
     unit: str = "s"
+    at_least: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -40,8 +44,8 @@ class Figure:
 
 def print_rows(rows: Sequence[Row | Figure]) -> None:
     """Print a table with medians."""
-    lines = [("CASE", "AGAINST", "OURS", "THEIRS", "RATIO"), *map(_cells, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    lines = [("CASE", "AGAINST", "OURS", "THEIRS", "RATIO", "AT LEAST"), *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
@@ -57,8 +61,10 @@ def write_json(rows: Sequence[Row | Figure], path: Path) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _cells(row: Row | Figure) -> tuple[str, str, str, str, str]:
+def _cells(row: Row | Figure) -> tuple[str, str, str, str, str, str]:
     ours = f"{statistics.median(row.ours):.3f} {row.unit}"
     if isinstance(row, Figure):
-        return row.case, "", ours, "", ""
-    return row.case, row.against, ours, f"{statistics.median(row.theirs):.3f} {row.unit}", f"{row.ratio:.2f}x"
+        return row.case, "", ours, "", "", ""
+    theirs = f"{statistics.median(row.theirs):.3f} {row.unit}"
+    at_least = "" if row.at_least is None else f"{row.at_least:.1f}x"
+    return row.case, row.against, ours, theirs, f"{row.ratio:.2f}x", at_least

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from far_end import memory_folder
 from report import Figure, Row
-from transfer import memory_folder
 
 from replicator.demo.layout import Layout
 from replicator.demo.settings import PrimarySettings

@@ -1,82 +1,93 @@
-"""First uploads of data files: ours over a warm connection, against a whole `rsync -a` over ssh.
+"""First uploads of data files and a restore, against `rsync -a` and scp over ssh to the same server.
 
-Both go to the same OpenSSH server on loopback. rsync is started for each run, as lsyncd starts one for every
-change; it is measured with its default cipher and with AES-GCM, the cipher that ours prefers.
+Uploads go over a connection that is there already, as in a running service; rsync is a whole process for each
+run, as lsyncd starts one for every change. A restore is a whole process on both sides.
 """
 
 from __future__ import annotations
 
-import getpass
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from delay import distant_port
+from far_end import CIPHERS, MIB, FarEnd, far_end, make_files, near_folder
 from report import Row
 
 from replicator.destination.interface import Upload
-from replicator.destination.sftp import SftpDestination
+from replicator.replica.publish import publish
 from tests.support.observer import RecordingObserver
-from tests.support.openssh import OpenSshServer, ServerOptions
+from tests.support.replicas import DATABASE, FakePrimary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from replicator.destination.interface import Destination
 
-MIB = 1 << 20
 CASES = {
-    "8 files of 64 MiB": (8, 64 * MIB),
-    "2000 files of 64 KiB": (2000, 64 << 10),
+    "1 GiB in 64 MiB files, first upload (warm)": (16, 64 * MIB, {"rsync -a": 1.1, "rsync -a, aes128-gcm": 1.0}),
+    "2000 files of 64 KiB, first upload (warm)": (2000, 64 << 10, {"rsync -a": 1.2, "rsync -a, aes128-gcm": 1.2}),
 }
-#: An account with a shell, which rsync needs at the far end.
-_OPTIONS = ServerOptions(user=getpass.getuser())
-CIPHERS = {"rsync -a": (), "rsync -a, aes128-gcm": ("-c", "aes128-gcm@openssh.com")}
+#: For each round trip the ratio that is wanted; at the other distances throughput must only not collapse.
+DISTANCES = {0.05: None, 0.1: 1.0}
 
 
 def bench_transfer(runs: int) -> list[Row]:
-    """Compare the first upload of large and of small files."""
+    """Compare the first upload of large and of small files, and a restore."""
     rows = []
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as name, OpenSshServer(_OPTIONS) as server:
-        for case, (count, size_bytes) in CASES.items():
-            files = _make_files(Path(name) / case.replace(" ", "-"), count, size_bytes)
-            for against, options in CIPHERS.items():
-                ours, theirs = [], []
-                with SftpDestination.connect(server.settings()) as destination:
-                    upload = partial(_upload, destination, files)
-                    rsync = partial(_rsync, files[0].parent, server, options)
-                    for _ in range(runs):
-                        ours.append(_timed(upload, server))
-                        theirs.append(_timed(rsync, server))
-                rows.append(Row(case, against, tuple(ours), tuple(theirs)))
+    for case, (count, size_bytes, wanted) in CASES.items():
+        with near_folder() as near, far_end() as far:
+            files = make_files(near / "files", count, size_bytes)
+            rows += [
+                _compare(case, against, far, files, runs=runs, at_least=at_least)
+                for against, at_least in wanted.items()
+            ]
+    return [*rows, _bench_restore(runs)]
+
+
+def bench_distance(runs: int) -> list[Row]:
+    """Compare uploads to a server that seems to be far away."""
+    rows = []
+    with near_folder() as near, far_end() as far:
+        files = make_files(near / "files", 32, 8 * MIB)
+        for round_trip_seconds, wanted in DISTANCES.items():
+            with distant_port(far.server.port, round_trip_seconds) as port:
+                case = f"256 MiB in 8 MiB files at {round_trip_seconds * 1000:.0f} ms round trip (warm)"
+                distant = FarEnd(far.server, far.memory, port)
+                rows.append(_compare(case, "rsync -a", distant, files, runs=runs, at_least=wanted))
     return rows
 
 
-def memory_folder() -> str | None:
-    """A disk would be measured along with the rest, and differently each time."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+def _compare(  # noqa: PLR0913 - what makes a row
+    case: str, against: str, far: FarEnd, files: Sequence[Path], *, runs: int, at_least: float | None
+) -> Row:
+    ours, theirs = [], []
+    with far.connect() as destination:
+        upload = partial(_upload, destination, files)
+        _timed(upload, far)  # a service has done this before
+        for _ in range(runs):
+            ours.append(_timed(upload, far))
+            theirs.append(_timed(lambda: far.rsync(files[0].parent, "target", CIPHERS[against]), far))
+    return Row(case, against, tuple(ours), tuple(theirs), at_least=at_least)
 
 
-def _make_files(folder: Path, count: int, size_bytes: int) -> Sequence[Path]:
-    folder.mkdir()
-    files = [folder / f"{number:06d}.sst" for number in range(count)]
-    for file in files:
-        file.write_bytes(os.urandom(size_bytes))
-    return files
-
-
-def _timed(work: Callable[[], None], server: OpenSshServer) -> float:
-    target = server.make_folder("target")
-    started = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - started
+def _timed(work: Callable[[], None], far: FarEnd) -> float:
+    target = far.memory / "target"
+    target.mkdir()
+    seconds = stopwatch(work)
     shutil.rmtree(target)
     return seconds
+
+
+def stopwatch(work: Callable[[], None]) -> float:
+    """Return how many seconds `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _upload(destination: Destination, files: Sequence[Path]) -> None:
@@ -85,9 +96,34 @@ def _upload(destination: Destination, files: Sequence[Path]) -> None:
     destination.upload(uploads, RecordingObserver())
 
 
-def _rsync(folder: Path, server: OpenSshServer, options: Sequence[str]) -> None:
-    ssh = ["ssh", "-p", str(server.port), "-i", str(server.identity_file), *options]
-    ssh += ["-o", f"UserKnownHostsFile={server.known_hosts}", "-o", "BatchMode=yes", "-F", "none"]
-    target = f"{server.user}@127.0.0.1:{server.base}/target/"
-    command = ["rsync", "-a", "-e", " ".join(ssh), f"{folder}/", target]
+def _bench_restore(runs: int) -> Row:
+    ours, theirs = [], []
+    with near_folder() as near, far_end() as far:
+        primary = FakePrimary(near / "primary", table_bytes=64 * MIB)
+        for number in range(100, 100 + 12):
+            primary.add_table(number)
+        with far.connect() as destination:
+            publish(primary.request(), destination, RecordingObserver())
+        shutil.rmtree(primary.folder)
+        restored = near / "restored"
+        for _ in range(runs):
+            for times, restore in ((ours, _restore), (theirs, _scp)):
+                times.append(stopwatch(partial(restore, far, restored)))
+                shutil.rmtree(restored)
+    return Row("restore of 1 GiB (whole process)", "scp -r", tuple(ours), tuple(theirs), at_least=1.0)
+
+
+def _restore(far: FarEnd, target: Path) -> None:
+    config = far.config()
+    command = [
+        str(Path(sys.executable).with_name("replicator")),
+        "restore",
+        f"{config.url}/{DATABASE}",
+        str(target),
+    ]
+    command += ["--identity-file", str(config.identity_file), "--known-hosts", str(config.known_hosts)]
     subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def _scp(far: FarEnd, target: Path) -> None:
+    far.scp_from(f"{DATABASE}/checkpoint_current", target)

@@ -233,8 +233,8 @@ def test_logs_in_a_folder_that_is_not_here(database: HandmadeDatabase, root: Che
 @pytest.fixture(name="anothers_database")
 def make_anothers_database(database: HandmadeDatabase, root: CheckpointRoot, tmp_path: Path) -> Path:
     """A database that all may read, and a checkpoint root that belongs to somebody else."""
-    for folder in (tmp_path, *list(tmp_path.parents)[:2], database.path):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents, database.path):
+        folder.chmod(folder.stat().st_mode | 0o055)
     for path in database.path.iterdir():
         path.chmod(0o644)
     shutil.chown(root.path, UNPRIVILEGED_USER)
