@@ -194,7 +194,7 @@ def test_a_garbled_length_with_records_behind_it_is_no_torn_write(bit: int, log_
 def test_records_in_the_payload_of_an_unfinished_write_are_no_damage() -> None:
     log = write_log([b"whole", physical_record(1, b"a log in a value") * 3 + b"more"])
     for cut in range(log.starts[1] + 1, len(log.content)):
-        if (reader := _read_all(log.content[:cut])[0]).tail() is Tail.DAMAGED:
+        if (reader := _read_all(bytes(log.content[:cut]))[0]).tail() is Tail.DAMAGED:
             # Cut to the byte at the end of such a record, which nothing can tell from damage.
             assert (cut - log.starts[1] - 7) % len(physical_record(1, b"a log in a value")) == 0
         assert reader.end_offset == log.starts[1]
