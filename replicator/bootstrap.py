@@ -13,11 +13,12 @@ import structlog
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.verification import check_nothing, check_structure, check_with_engine
-from replicator.config import Verification
+from replicator.config import DEFAULT_CONNECTIONS, Verification
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.rate_limit import RateLimiter
 from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
+from replicator.destination.sftp_helpers import Sharing
 from replicator.destination.sftp_route import SftpSettings
 from replicator.errors import ReplicatorError
 from replicator.locator import DirectoryUrl
@@ -276,8 +277,9 @@ def connect(
         known_hosts=config.known_hosts if config else known_hosts,
     )
     if config:
-        settings = replace(settings, timeout_seconds=config.timeout_seconds)
-    return SftpDestination.connect(settings, limiter)
+        settings = replace(settings, timeout_seconds=config.timeout_seconds, compression=config.compression)
+    connections = config.connections if config else DEFAULT_CONNECTIONS
+    return SftpDestination.connect(settings, limiter, Sharing(connections))
 
 
 def _step_reporter(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from replicator.config.load import load_config
 from replicator.config.model import (
+    DEFAULT_CONNECTIONS,
     Config,
     DatabaseConfig,
     DestinationConfig,
@@ -20,6 +21,7 @@ from replicator.config.model import (
 from replicator.config.values import FreeSpaceFloor, ListenAddress
 
 __all__ = [
+    "DEFAULT_CONNECTIONS",
     "Config",
     "DatabaseConfig",
     "DestinationConfig",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _Value = TypeVar("_Value")
 
-_SSH_KEYS: Final = ("identity_file", "known_hosts")
+_SSH_KEYS: Final = ("identity_file", "known_hosts", "compression")
 _SSH_PORT: Final = 22
 
 

@@ -28,7 +28,10 @@ from replicator.config.values import (
     to_url,
 )
 from replicator.errors import ConfigError
-from replicator.locator import DestinationUrl
+from replicator.locator import DestinationUrl, DirectoryUrl
+
+#: The second core of a small server takes the second one; more are for long distances.
+DEFAULT_CONNECTIONS = 2
 
 _Name = Annotated[str, BeforeValidator(to_name)]
 _AbsolutePath = Annotated[Path, BeforeValidator(to_absolute_path)]
@@ -119,7 +122,8 @@ class DestinationConfig(Section):
     identity_file: _KeyPath | None = None
     known_hosts: _KeyPath | None = None
     limit_bytes_per_second: _Rate | None = Field(alias="limit", default=None)
-    connections: int = Field(default=2, ge=1, le=16)
+    connections: int = Field(default=DEFAULT_CONNECTIONS, ge=1, le=16)
+    compression: bool = False
     timeout_seconds: _Seconds = Field(alias="timeout", default=30.0)
     keep: KeepConfig = KeepConfig(last=12, hourly=24, daily=7, weekly=4)
     allow_full_upload: bool = Field(alias="reupload", default=False)
@@ -159,9 +163,9 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What stands in the file and has no effect in this version, one line for each key."""
+        """What stands in the file and has no effect, one line for each key."""
         return tuple(
-            f"destination[{index}].connections: each destination has one for checkpoints in this version"
+            f"destination[{index}].connections: there are none to a folder of this machine"
             for index, destination in enumerate(self.destinations)
-            if "connections" in destination.model_fields_set
+            if "connections" in destination.model_fields_set and isinstance(destination.url, DirectoryUrl)
         )

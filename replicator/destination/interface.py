@@ -169,8 +169,9 @@ class Destination(Protocol):
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files as real copies, several in flight.
 
-        Each is written to `NAME.part` beside its target, checked (every acknowledgement, closing included,
-        and the final size), synced where `fsync` is offered, and renamed. An existing target is replaced.
+        Each is written to `NAME.part` beside its target, checked (every acknowledgement, closing included, and
+        the final size where the destination copied a part itself), synced where `fsync` is offered, and renamed.
+        An existing target is replaced.
         What was reported by `file_done` stays whatever happens to the others.
 
         Raises `SourceChangedError` if a local file is shorter than its `size_bytes`, `NoSpaceError`,

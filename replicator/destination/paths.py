@@ -18,9 +18,15 @@ def below(base: PurePosixPath, path: PurePosixPath) -> PurePosixPath:
     Names come from catalogs and listings, which are not trusted: `ProtocolError` for an absolute path, `..`
     or a NUL byte.
     """
-    if path.is_absolute() or ".." in path.parts or "\0" in str(path):
-        raise ProtocolError(f"{str(path)!r} is not a path below the destination's base folder")
-    return base / path
+    return base / checked_text(path)
+
+
+def checked_text(path: PurePosixPath) -> str:
+    """Return a path as text if it can be one below the base folder; raises as `below` does."""
+    text = str(path)
+    if text.startswith("/") or "\0" in text or (".." in text and ".." in path.parts):
+        raise ProtocolError(f"{text!r} is not a path below the destination's base folder")
+    return text
 
 
 def part_of(target: PurePosixPath) -> PurePosixPath:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BURST_SECONDS = 0.1
 _SMALLEST_CHUNK_BYTES = 4096
+
+
+class Limit(Protocol):
+    """What whoever moves bytes must know of a limit."""
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The most to ask for at a time."""
+
+    def acquire(self, count_bytes: int) -> None:
+        """Wait until `count_bytes` more may be moved."""
 
 
 class RateLimiter:

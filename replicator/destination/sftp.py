@@ -19,7 +19,9 @@ from replicator.destination.sftp_connection import SftpConnection
 from replicator.destination.sftp_download import Downloader, Fetch
 from replicator.destination.sftp_errors import is_missing, succeeded
 from replicator.destination.sftp_folders import SftpFolders, kind_of
+from replicator.destination.sftp_helpers import NO_SHARING, Helpers, Sharing
 from replicator.destination.sftp_in_place import InPlaceFiles
+from replicator.destination.sftp_job import Job
 from replicator.destination.sftp_names import SftpNames
 from replicator.destination.sftp_replies import (
     Attributes,
@@ -29,7 +31,7 @@ from replicator.destination.sftp_replies import (
     Status,
     StatusCode,
 )
-from replicator.destination.sftp_upload import Job, Uploader
+from replicator.destination.sftp_upload import Uploader
 from replicator.errors import (
     DestinationError,
     NotFoundError,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from replicator.destination.interface import Append, Download, Link, TransferObserver, Upload
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_route import SftpSettings
+    from replicator.destination.shared_batch import SharedBatch
 
 _FOLDER_MODE = 0o750
 
@@ -53,7 +56,11 @@ class SftpDestination:
     """Implements `Destination` over one SFTP session."""
 
     def __init__(
-        self, connection: SftpConnection, settings: SftpSettings, limiter: RateLimiter | None = None
+        self,
+        connection: SftpConnection,
+        settings: SftpSettings,
+        limiter: RateLimiter | None = None,
+        sharing: Sharing = NO_SHARING,
     ) -> None:
         self._account = SftpAccount(connection, settings.label, settings.base)
         self._connection = connection
@@ -61,15 +68,18 @@ class SftpDestination:
         self._names = SftpNames(connection, self._account, settings.label)
         self._in_place = InPlaceFiles(connection, self._account, settings.label)
         self._appender = Appender(connection, self._account, self._in_place, limiter)
+        self._helpers = Helpers(settings, limiter, sharing)
         self._label = settings.label
         self._limiter = limiter
 
     @classmethod
-    def connect(cls, settings: SftpSettings, limiter: RateLimiter | None = None) -> SftpDestination:
+    def connect(
+        cls, settings: SftpSettings, limiter: RateLimiter | None = None, sharing: Sharing = NO_SHARING
+    ) -> SftpDestination:
         """Log in, and make sure that the base folder is there: it is never created."""
         connection = SftpConnection.open(settings)
         try:
-            destination = cls(connection, settings, limiter)
+            destination = cls(connection, settings, limiter, sharing)
             destination._check_base()
         except BaseException:
             connection.close()
@@ -224,7 +234,8 @@ class SftpDestination:
         self._account.need(protocol.POSIX_RENAME)
         if any(item.prefix is not None for item in uploads):
             self._account.need(protocol.COPY_DATA)
-        self._uploader(observer).run([self._upload_job(item) for item in uploads])
+        jobs = [self._upload_job(item) for item in uploads]
+        self._helpers.upload(jobs, observer, lambda batch: self._uploader(batch).run(batch.items()))
 
     def append(self, appends: Sequence[Append]) -> None:
         """Write to files in place."""
@@ -237,11 +248,19 @@ class SftpDestination:
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
         """Fetch files."""
         fetches = [Fetch(item, self._account.path(item.source)) for item in downloads]
-        Downloader(self._connection, label=self._label, observer=observer, limiter=self._limiter).run(fetches)
+        self._helpers.download(fetches, observer, self._fetch)
+
+    def _fetch(self, batch: SharedBatch[Fetch]) -> None:
+        Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
+
+    def warm_up(self) -> None:
+        """Make the further connections that bulk transfers use; without this the first large one does."""
+        self._helpers.warm_up()
 
     def close(self) -> None:
-        """End the session."""
+        """End all sessions."""
         self._connection.close()
+        self._helpers.close()
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
-from replicator.destination.paths import below
+from replicator.destination.paths import checked_text
 from replicator.destination.sftp_errors import is_unexplained, refusal, succeeded
 from replicator.destination.sftp_replies import ExtendedReply, FileSystem, Handle, Reply, parse_file_system
 from replicator.errors import DestinationError, MissingCapabilityError, ProtocolError
@@ -29,12 +29,14 @@ class SftpAccount:
 
     def __init__(self, connection: SftpConnection, label: str, base: PurePosixPath) -> None:
         self.base = base
+        self._start = "" if base == PurePosixPath() else f"{str(base).removesuffix('/')}/"
         self._connection = connection
         self._label = label
 
     def path(self, path: PurePosixPath) -> bytes:
         """Return a path as the server knows it. Raises `ProtocolError` for one that is not below the base."""
-        return self.encoded(str(below(self.base, path)))
+        text = checked_text(path)
+        return self.encoded(str(self.base) if text == "." else self._start + text)
 
     def encoded(self, text: str) -> bytes:
         """Return a name, or the text of a link, as bytes. Raises `ProtocolError` if no server could take it."""

@@ -32,9 +32,14 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_protocol import Request
     from replicator.destination.sftp_route import SftpSettings
 
-_MOST_IN_FLIGHT = 64
+# With a tenth of a second to the server and back, what is in flight is what moves in that time.
+_MOST_IN_FLIGHT = 512
 # OpenSSH lets 2 MiB into a session that it has not read yet; more would only delay what is asked next.
-_MOST_BULK_BYTES = 4 << 20
+_MOST_WRITTEN_BYTES = 4 << 20
+# What comes in is bounded by us: here, and by the window that the server is told.
+_MOST_READ_BYTES = 8 << 20
+_WINDOW_BYTES = 8 << 20
+_LARGEST_SSH_PACKET_BYTES = 256 * 1024
 _FLUSH_AT_BYTES = 256 * 1024
 _LARGEST_HEAD_BYTES = 1024
 _RECEIVE_BYTES = 256 * 1024
@@ -69,7 +74,7 @@ class SftpConnection:
         line = log_in(settings)
         try:
             with line.translated("open a session"):
-                channel = line.transport.open_session()
+                channel = line.transport.open_session(_WINDOW_BYTES, _LARGEST_SSH_PACKET_BYTES)
                 channel.settimeout(settings.timeout_seconds)
                 _ask_for_sftp(line, channel)
             return cls(line, channel)
@@ -87,7 +92,12 @@ class SftpConnection:
     @property
     def has_room(self) -> bool:
         """Whether another piece of bulk data should be posted now."""
-        return len(self._handlers) < _MOST_IN_FLIGHT and self._bulk_bytes < _MOST_BULK_BYTES
+        return len(self._handlers) < _MOST_IN_FLIGHT and self._bulk_bytes < _MOST_WRITTEN_BYTES
+
+    @property
+    def has_room_to_read(self) -> bool:
+        """Whether another piece of bulk data should be asked for now."""
+        return len(self._handlers) < _MOST_IN_FLIGHT and self._bulk_bytes < _MOST_READ_BYTES
 
     def post(self, request: Request, on_reply: Callable[[Reply], None], *, bulk_bytes: int = 0) -> None:
         """Send a request, soon; `on_reply` is called with the answer, of which `bulk_bytes` are file contents."""
@@ -116,13 +126,16 @@ class SftpConnection:
 
     def flush(self) -> None:
         """Send what was posted."""
+        if not self._filled:
+            return
         view = self._outbox[: self._filled]
-        while view:
-            with self._line.translated("send"):
+        with self._line.translated("send"):
+            while view:
                 sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
                 if sent == 0:
                     raise EOFError
-            view = view[sent:]
+                self._line.guard.progress()
+                view = view[sent:]
         self._filled = 0
 
     def _take_number(self) -> int:
@@ -204,16 +217,16 @@ class SftpConnection:
         start = 0
         try:
             with memoryview(self._inbox) as view:
-                while (packet := self._packet(view, start)) is not None:
-                    start += protocol.LENGTH.size + len(packet)
-                    self._replies.append(parse_reply(packet))
+                while (end := self._packet_end(view, start)) is not None:
+                    self._replies.append(parse_reply(view[start + protocol.LENGTH.size : end]))
+                    start = end
         except ProtocolError:
             self.close()
             raise
         del self._inbox[:start]
 
-    def _packet(self, view: memoryview, start: int) -> bytes | None:
-        """Return the packet that begins at `start`, without its length, if all of it is there."""
+    def _packet_end(self, view: memoryview, start: int) -> int | None:
+        """Return where the packet that begins at `start` ends, if all of it is there."""
         body = start + protocol.LENGTH.size
         if len(view) < body:
             return None
@@ -223,15 +236,16 @@ class SftpConnection:
                 f"{self._line.label}: the server sent a packet of {length} bytes over SFTP",
                 hint="does something in the login of this account print text?",
             )
-        return bytes(view[body : body + length]) if len(view) >= body + length else None
+        end: int = body + length
+        return end if len(view) >= end else None
 
     # --- beginning and end ---------------------------------------------------------------------------
 
     def _greet(self) -> dict[str, bytes]:
         with self._line.translated("begin SFTP"):
             self._channel.sendall(protocol.init())
-        packet = None
-        while packet is None:
+        end = None
+        while end is None:
             with self._line.translated("begin SFTP"):
                 data = self._channel.recv(_RECEIVE_BYTES)
                 if not data and self._line.is_alive:
@@ -240,8 +254,9 @@ class SftpConnection:
                     raise EOFError
             self._inbox += data
             with memoryview(self._inbox) as view:
-                packet = self._packet(view, 0)
-        del self._inbox[: protocol.LENGTH.size + len(packet)]
+                end = self._packet_end(view, 0)
+        packet = bytes(self._inbox[protocol.LENGTH.size : end])
+        del self._inbox[:end]
         return parse_version(packet)
 
     def _ask_limits(self) -> Limits:

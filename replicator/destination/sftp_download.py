@@ -13,13 +13,16 @@ from replicator.destination.sftp_replies import Data, Handle, Reply
 from replicator.errors import InterruptedTransferError, ProtocolError, ReplicatorError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
     from replicator.destination.interface import Download, TransferObserver
-    from replicator.destination.rate_limit import RateLimiter
+    from replicator.destination.rate_limit import Limit
     from replicator.destination.sftp_connection import SftpConnection
 
-_OPENED_AHEAD = 32
+# Enough for files of any size: opened so far ahead, none waits for its handle, and few are taken from the others
+# who work on the same batch.
+_OPENED_AHEAD = 128
+_OPENED_AHEAD_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,13 @@ class Fetch:
     item: Download
     source: bytes
 
+    @property
+    def size_bytes(self) -> int:
+        """How much is to be fetched."""
+        return max(0, self.item.size_bytes - self.item.offset)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _File:
     """How far a download has got. `early` holds what came before its turn, by position."""
 
@@ -50,7 +58,7 @@ class Downloader:
         *,
         label: str,
         observer: TransferObserver,
-        limiter: RateLimiter | None = None,
+        limiter: Limit | None = None,
     ) -> None:
         self._connection = connection
         self._label = label
@@ -59,46 +67,62 @@ class Downloader:
         self._chunk_bytes = connection.limits.read_bytes
         if limiter is not None:
             self._chunk_bytes = min(self._chunk_bytes, limiter.chunk_bytes)
+        self._opened: deque[_File] = deque()
+        self._opened_bytes = 0
+        self._unfinished: set[_File] = set()
         self._error: ReplicatorError | None = None
 
-    def run(self, fetches: Sequence[Fetch]) -> None:
-        """Fetch all, in order. After an error no further one is begun; it is raised in the end."""
-        begun: list[_File] = []
+    def run(self, fetches: Iterable[Fetch]) -> None:
+        """Fetch all, in order; they are taken from `fetches` shortly before their turn.
+
+        After an error no further one is begun; it is raised in the end.
+        """
         try:
-            self._run(fetches, begun)
+            self._run(iter(fetches))
         except BaseException:
             # Answers that are still to come must not reach the next batch.
             self._connection.close()
             raise
         finally:
-            for file in begun:
+            for file in self._unfinished:
                 if file.target is not None:
                     file.target.close()
         if self._error is not None:
             raise self._error
 
-    def _run(self, fetches: Sequence[Fetch], begun: list[_File]) -> None:
-        pending = deque(fetches)
-        opened: deque[_File] = deque()
-        while (pending or opened) and self._error is None:
-            while pending and len(opened) < _OPENED_AHEAD:
-                opened.append(self._open(pending.popleft()))
-            file = opened[0]
+    def _run(self, fetches: Iterator[Fetch]) -> None:
+        while self._error is None:
+            self._open_ahead(fetches, remaining_bytes=0)
+            if not self._opened:
+                break
+            file = self._opened[0]
             if self._observer.stop_requested():
                 self._error = InterruptedTransferError(f"{self._label}: stopped before {file.fetch.item.source}")
                 break
             while file.opening:
                 self._connection.receive()
-            begun.append(opened.popleft())
+            self._opened.popleft()
+            self._opened_bytes -= file.fetch.size_bytes
             if self._error is None:
-                self._request(file)
-        begun.extend(opened)
+                self._request(file, fetches)
         self._connection.receive_all()
-        handles = [file.handle for file in begun if file.handle is not None]
+        handles = [file.handle for file in self._unfinished if file.handle is not None]
         self._connection.call_all(protocol.close(handle) for handle in handles)
+
+    def _open_ahead(self, fetches: Iterator[Fetch], remaining_bytes: int) -> None:
+        """Open the next files while not much is left to be asked for of those that are open."""
+        while (
+            self._error is None
+            and len(self._opened) < _OPENED_AHEAD
+            and self._opened_bytes + remaining_bytes < _OPENED_AHEAD_BYTES
+            and (fetch := next(fetches, None)) is not None
+        ):
+            self._opened.append(self._open(fetch))
+            self._opened_bytes += fetch.size_bytes
 
     def _open(self, fetch: Fetch) -> _File:
         file = _File(fetch)
+        self._unfinished.add(file)
 
         def opened(reply: Reply) -> None:
             file.opening = False
@@ -110,7 +134,7 @@ class Downloader:
         self._connection.post(protocol.open_reading(fetch.source), opened)
         return file
 
-    def _request(self, file: _File) -> None:
+    def _request(self, file: _File, fetches: Iterator[Fetch]) -> None:
         item = file.fetch.item
         try:
             file.target = TargetFile(item.target, item.offset)
@@ -123,10 +147,11 @@ class Downloader:
             if self._limiter is not None:
                 self._connection.flush()
                 self._limiter.acquire(step)
-            while not self._connection.has_room:
+            while not self._connection.has_room_to_read:
                 self._connection.receive()
             self._read(file, position, step)
             position += step
+            self._open_ahead(fetches, item.size_bytes - position)
         if item.offset >= item.size_bytes:
             self._finish(file)
 
@@ -170,6 +195,7 @@ class Downloader:
         item = file.fetch.item
         if file.target is None:
             return
+        self._unfinished.discard(file)
         if file.handle is not None:
             self._connection.post(protocol.close(file.handle), lambda _: None)
             file.handle = None

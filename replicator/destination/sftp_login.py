@@ -114,8 +114,10 @@ def log_in(settings: SftpSettings) -> SshLine:
     try:
         for number, hop in enumerate(hops):
             sock = _connect_through(line, hop) if number else _connect(line, hop)
-            _start(line, sock, hop, settings)
-            only = settings.identity_file if number == len(hops) - 1 else None
+            is_last = number == len(hops) - 1
+            # Not for a jump host as well: compressed data does not get smaller.
+            _start(line, sock, hop, settings, compression=settings.compression and is_last)
+            only = settings.identity_file if is_last else None
             with UserKeys(hop.identity_files, only=only, label=settings.label) as keys:
                 _authenticate(line, hop, keys)
     except BaseException:
@@ -150,7 +152,9 @@ def _connect_through(line: SshLine, hop: Hop) -> paramiko.Channel:
             raise
 
 
-def _start(line: SshLine, sock: socket.socket | paramiko.Channel, hop: Hop, settings: SftpSettings) -> None:
+def _start(
+    line: SshLine, sock: socket.socket | paramiko.Channel, hop: Hop, settings: SftpSettings, *, compression: bool
+) -> None:
     known_path = settings.known_hosts_path
     try:
         text = known_path.read_text("utf-8", "surrogateescape")
@@ -181,6 +185,7 @@ def _start(line: SshLine, sock: socket.socket | paramiko.Channel, hop: Hop, sett
             name for entry in known for name in _ALGORITHMS_OF_KEY.get(entry.key.algorithm, (entry.key.algorithm,))
         }
         options.key_types = sorted(options.key_types, key=lambda name: name not in checkable)
+        transport.use_compression(compression)
         transport.start_client()
         transport.set_keepalive(max(1, int(settings.timeout_seconds / 2)))
         offered = transport.get_remote_server_key()

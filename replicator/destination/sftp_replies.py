@@ -23,6 +23,8 @@ LARGEST_PACKET_BYTES = 4 << 20
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+#: Type, request number, and the first field of most replies: a status, or the length of a string.
+_HEAD = struct.Struct(">BII")
 
 
 class ReplyType(IntEnum):
@@ -35,6 +37,10 @@ class ReplyType(IntEnum):
     NAME = 104
     ATTRS = 105
     EXTENDED_REPLY = 201
+
+
+# Plain numbers: looking up a member of an enumeration costs as much as the rest of a reply.
+_STATUS, _HANDLE, _DATA = int(ReplyType.STATUS), int(ReplyType.HANDLE), int(ReplyType.DATA)
 
 
 class StatusCode(IntEnum):
@@ -194,8 +200,23 @@ def parse_version(packet: bytes) -> dict[str, bytes]:
     return extensions
 
 
-def parse_reply(packet: bytes) -> tuple[int, Reply]:
-    """Return a request's number and its reply, from a packet without the length."""
+def parse_reply(packet: bytes | memoryview) -> tuple[int, Reply]:
+    """Return a request's number and its reply, from a packet without the length; the reply keeps no view of it."""
+    if len(packet) >= _HEAD.size:
+        kind, number, first = _HEAD.unpack_from(packet)
+        # What comes by the thousand is read without ceremony; all else, and all that is wrong, with care.
+        if kind == _STATUS and len(packet) >= _HEAD.size + 4:
+            end = _HEAD.size + 4 + _U32.unpack_from(packet, _HEAD.size)[0]
+            if end <= len(packet):
+                return number, Status(first, str(packet[_HEAD.size + 4 : end], "utf-8", "replace"))
+        elif kind == _DATA and _HEAD.size + first <= len(packet):
+            return number, Data(bytes(packet[_HEAD.size : _HEAD.size + first]))
+        elif kind == _HANDLE and _HEAD.size + first <= len(packet):
+            return number, Handle(bytes(packet[_HEAD.size : _HEAD.size + first]))
+    return _parse_any(bytes(packet))
+
+
+def _parse_any(packet: bytes) -> tuple[int, Reply]:
     reader = _Reader(packet)
     kind = reader.take(1)[0]
     number = reader.u32()

@@ -24,7 +24,8 @@ class SftpSettings:
     """Where an SFTP account is and how to log in.
 
     `host` may be an alias of `ssh_config`; what is given here goes before what stands there. `base` is the
-    folder below which everything happens, as the account sees it. `timeout_seconds` bounds every wait.
+    folder below which everything happens, as the account sees it. `timeout_seconds` bounds every wait. With
+    `compression` both sides compress what they send, if the server is ready to.
     """
 
     host: str
@@ -36,6 +37,7 @@ class SftpSettings:
     known_hosts: Path | None = None
     ssh_config: Path | None = None
     timeout_seconds: float = 30.0
+    compression: bool = False
 
     @property
     def known_hosts_path(self) -> Path:

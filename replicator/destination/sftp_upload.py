@@ -4,7 +4,10 @@ Files are created some way ahead of the data; data goes out in the order of the 
 that a break costs one file; the answers, renames and syncs of the files before are taken care of meanwhile.
 The way of a file:
 
-    create NAME.part - (server-side copy of a prefix) - data, sync, ask size, close - rename - sync folder - done
+    create NAME.part - (server-side copy of a prefix) - data, sync, close - rename - sync folder - done
+
+A file is created anew and every byte of it is acknowledged, so its size need not be asked for; with a server-side
+copy it must be, because the answer to that does not tell how much was copied.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
@@ -29,34 +33,20 @@ from replicator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path, PurePosixPath
+    from collections.abc import Callable, Iterable, Iterator
 
     from replicator.destination.interface import TransferObserver
-    from replicator.destination.rate_limit import RateLimiter
+    from replicator.destination.rate_limit import Limit
     from replicator.destination.sftp_connection import SftpConnection
+    from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_protocol import Request
 
-_CREATED_AHEAD = 32
+# Enough for files of any size: created so far ahead, none waits for its handle, and few are taken from the others
+# who work on the same batch.
+_CREATED_AHEAD = 128
+_CREATED_AHEAD_BYTES = 8 << 20
 # So much is left unsynced at a time: no single request may outlast the timeout.
 _SYNC_EVERY_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file to be made: a server-side copy of `prefix_bytes` of `prefix`, then the rest of `source`.
-
-    Without a `source` it is a copy of all of `prefix`. Paths of bytes are those that the server knows.
-    """
-
-    name: PurePosixPath
-    target: bytes
-    part: bytes
-    folder: bytes
-    source: Path | None = None
-    size_bytes: int = 0
-    prefix: bytes | None = None
-    prefix_bytes: int = 0
 
 
 class _Phase(Enum):
@@ -92,7 +82,7 @@ class Uploader:
         *,
         label: str,
         base: bytes,
-        limiter: RateLimiter | None = None,
+        limiter: Limit | None = None,
         observer: TransferObserver | None = None,
     ) -> None:
         self._connection = connection
@@ -105,12 +95,17 @@ class Uploader:
             self._chunk_bytes = min(self._chunk_bytes, limiter.chunk_bytes)
         self._can_sync = protocol.FSYNC in connection.extensions
         self._folders = FolderSync(connection)
+        self._created: deque[_File] = deque()
+        self._created_bytes = 0
         self._error: ReplicatorError | None = None
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Carry out all jobs, in order. After an error no further one is begun; those under way are ended."""
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Carry out all jobs, in order; they are taken from `jobs` shortly before their turn.
+
+        After an error no further one is begun; those under way are ended.
+        """
         try:
-            self._run(jobs)
+            self._run(iter(jobs))
         except BaseException:
             # Answers that are still to come must not reach the next batch.
             self._connection.close()
@@ -118,13 +113,12 @@ class Uploader:
         if self._error is not None:
             raise self._error
 
-    def _run(self, jobs: Sequence[Job]) -> None:
-        pending = deque(jobs)
-        created: deque[_File] = deque()
-        while pending or created:
-            while pending and len(created) < _CREATED_AHEAD:
-                created.append(self._create(pending.popleft()))
-            file = created[0]
+    def _run(self, jobs: Iterator[Job]) -> None:
+        while True:
+            self._create_ahead(jobs, remaining_bytes=0)
+            if not self._created:
+                break
+            file = self._created[0]
             if self._observer is not None and self._observer.stop_requested():
                 self._error = self._error or InterruptedTransferError(
                     f"{self._label}: stopped before {file.job.name}"
@@ -133,9 +127,10 @@ class Uploader:
                 self._connection.receive()
             if self._error is not None:
                 break
-            created.popleft()
-            self._send(file)
-        for file in created:
+            self._created.popleft()
+            self._created_bytes -= file.job.sent_bytes
+            self._send(file, jobs)
+        for file in self._created:
             while file.unanswered:
                 self._connection.receive()
             file.failed = True
@@ -143,28 +138,35 @@ class Uploader:
         self._connection.receive_all()
         self._folders.close()
 
+    def _create_ahead(self, jobs: Iterator[Job], remaining_bytes: int) -> None:
+        """Create the next files while not much is left to be sent of those that are there."""
+        while (
+            self._error is None
+            and len(self._created) < _CREATED_AHEAD
+            and self._created_bytes + remaining_bytes < _CREATED_AHEAD_BYTES
+            and (job := next(jobs, None)) is not None
+        ):
+            self._created.append(self._create(job))
+            self._created_bytes += job.sent_bytes
+
     # --- a file's requests ---------------------------------------------------------------------------
 
-    def _answers_to(self, file: _File, handler: Callable[[Reply], None]) -> Callable[[Reply], None]:
-        file.unanswered += 1
-
-        def on_reply(reply: Reply) -> None:
-            handler(reply)
-            file.unanswered -= 1
-            if file.unanswered == 0:
-                self._go_on(file)
-
-        return on_reply
-
     def _post(self, file: _File, request: Request, handler: Callable[[Reply], None]) -> None:
-        self._connection.post(request, self._answers_to(file, handler))
+        file.unanswered += 1
+        self._connection.post(request, partial(self._answered, file, handler))
+
+    def _answered(self, file: _File, handler: Callable[[Reply], None], reply: Reply) -> None:
+        handler(reply)
+        file.unanswered -= 1
+        if file.unanswered == 0:
+            self._go_on(file)
+
+    def _check(self, file: _File, action: str, reply: Reply) -> None:
+        if not succeeded(reply):
+            self._refuse(file, reply, action)
 
     def _checked(self, file: _File, action: str) -> Callable[[Reply], None]:
-        def check(reply: Reply) -> None:
-            if not succeeded(reply):
-                self._refuse(file, reply, action)
-
-        return check
+        return partial(self._check, file, action)
 
     def _refuse(self, file: _File, reply: Reply, action: str) -> None:
         action = f"{action} {file.job.name}"
@@ -230,7 +232,7 @@ class Uploader:
 
         self._post(file, protocol.open_reading(prefix), opened)
 
-    def _send(self, file: _File) -> None:
+    def _send(self, file: _File, jobs: Iterator[Job]) -> None:
         file.phase = _Phase.SENDING
         if not file.failed and file.handle is not None:
             try:
@@ -238,7 +240,7 @@ class Uploader:
                 if file.job.source is not None:
                     with SourceFile(file.job.source, file.size_bytes) as source:
                         source.skip(file.prefix_bytes)
-                        self._send_data(file, file.handle, source)
+                        self._send_data(file, file.handle, source, jobs)
                         file.sha256 = source.sha256()
             except SourceError as error:
                 self._fail(file, error)
@@ -257,8 +259,7 @@ class Uploader:
             request = protocol.copy_data(file.prefix_handle, offset, step, handle)
             self._post(file, request, self._checked(file, "copy data to"))
 
-    def _send_data(self, file: _File, handle: bytes, source: SourceFile) -> None:
-        check = self._checked(file, "write")
+    def _send_data(self, file: _File, handle: bytes, source: SourceFile, jobs: Iterator[Job]) -> None:
         unsynced_bytes = file.prefix_bytes
         while source.remaining_bytes and not file.failed:
             step = min(self._chunk_bytes, source.remaining_bytes)
@@ -270,24 +271,23 @@ class Uploader:
             self._connection.receive_what_is_there()
             while not self._connection.has_room:
                 self._connection.receive()
-            on_reply = self._answers_to(file, self._counted(step, check))
-            try:
-                self._connection.post_write(handle, source.position_bytes, step, source.read_into, on_reply)
-            except SourceError:
-                file.unanswered -= 1
-                raise
+            on_reply = partial(self._written, file, step)
+            self._connection.post_write(handle, source.position_bytes, step, source.read_into, on_reply)
+            file.unanswered += 1
             unsynced_bytes += step
             if unsynced_bytes >= _SYNC_EVERY_BYTES and self._can_sync:
                 self._post(file, protocol.sync(handle), self._checked(file, "sync"))
                 unsynced_bytes = 0
+            self._create_ahead(jobs, source.remaining_bytes)
 
-    def _counted(self, count_bytes: int, check: Callable[[Reply], None]) -> Callable[[Reply], None]:
-        def count(reply: Reply) -> None:
-            check(reply)
-            if self._observer is not None:
-                self._observer.bytes_moved(count_bytes)
-
-        return count
+    def _written(self, file: _File, count_bytes: int, reply: Reply) -> None:
+        if not succeeded(reply):
+            self._refuse(file, reply, "write")
+        if self._observer is not None:
+            self._observer.bytes_moved(count_bytes)
+        file.unanswered -= 1
+        if file.unanswered == 0:
+            self._go_on(file)
 
     def _end_sending(self, file: _File) -> None:
         """Post what closes the file; once all is answered, `_go_on` decides."""
@@ -295,7 +295,8 @@ class Uploader:
         if file.handle is not None:
             if not file.failed and self._can_sync:
                 self._post(file, protocol.sync(file.handle), self._checked(file, "sync"))
-            self._post(file, protocol.file_status(file.handle), lambda reply: _measure(file, reply))
+            if file.prefix_handle is not None:
+                self._post(file, protocol.file_status(file.handle), partial(_measure, file))
             self._post(file, protocol.close(file.handle), self._checked(file, "close"))
         if file.prefix_handle is not None:
             self._post(file, protocol.close(file.prefix_handle), lambda _: None)
@@ -305,13 +306,13 @@ class Uploader:
     def _go_on(self, file: _File) -> None:
         """Take the next step of a file all of whose requests are answered."""
         if file.phase is _Phase.SENT:
-            if not file.failed and file.stored_bytes != file.size_bytes:
+            if not file.failed and file.prefix_handle is not None and file.stored_bytes != file.size_bytes:
                 sizes = f"{file.stored_bytes} of {file.size_bytes} bytes arrived"
                 self._fail(file, ProtocolError(f"{self._label}: cannot write {file.job.name}: {sizes}"))
             if not file.failed:
                 file.phase = _Phase.RENAMING
                 request = protocol.posix_rename(file.job.part, file.job.target)
-                self._post(file, request, lambda reply: self._renamed(file, reply))
+                self._post(file, request, partial(self._renamed, file))
                 return
         if file.phase in {_Phase.SENT, _Phase.RENAMING} and file.failed and file.handle is not None:
             file.phase = _Phase.REMOVING
@@ -325,7 +326,7 @@ class Uploader:
         elif not succeeded(reply):
             self._refuse(file, reply, "rename the finished")
         else:
-            self._folders.sync(file.job.folder, lambda: self._done(file))
+            self._folders.sync(file.job.folder, partial(self._done, file))
 
     def _done(self, file: _File) -> None:
         if self._observer is not None:

@@ -32,12 +32,16 @@ class StallGuard:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Watch what is done inside as one wait; enter anew after each sign of life."""
+        """Watch what is done inside as one wait; enter anew, or call `progress`, after each sign of life."""
         self._waiting_since = time.monotonic()
         try:
             yield
         finally:
             self._waiting_since = None
+
+    def progress(self) -> None:
+        """Count the wait under way anew from here."""
+        self._waiting_since = time.monotonic()
 
     def stop(self) -> None:
         """Watch no longer."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
+from replicator.destination.sftp_helpers import Sharing
 from tests.support.memory_destination import MemoryDestination
 from tests.support.openssh import OpenSshServer, ServerOptions
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from replicator.destination.interface import Destination
 
 
-KINDS = ("memory", "directory", "sftp", "sftp-chroot", "sftp-bare", "retrying")
+KINDS = ("memory", "directory", "sftp", "sftp-chroot", "sftp-bare", "sftp-shared", "retrying")
 
+#: Whatever is more than one file is spread over three connections.
+ALWAYS_SHARED = Sharing(connections=3, from_bytes=0, from_files=2)
 # Everything that the contract does not make a capability stays on.
 _BARE = ServerOptions(denied=("fsync", "statvfs", "limits"))
 
@@ -43,6 +46,10 @@ def destinations_of(kind: str) -> Iterator[Callable[[str, Path], Destination]]:
                     return RetryingDestination(
                         lambda: SftpDestination.connect(settings), label="retrying", policy=policy
                     )
+                if kind == "sftp-shared":
+                    shared = SftpDestination.connect(settings, sharing=ALWAYS_SHARED)
+                    shared.warm_up()
+                    return shared
                 return SftpDestination.connect(settings)
 
             yield make

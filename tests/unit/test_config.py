@@ -119,6 +119,7 @@ def test_what_is_left_out_has_a_default(load: Load) -> None:
     assert destination.known_hosts is None
     assert destination.limit_bytes_per_second is None
     assert destination.connections == 2
+    assert destination.compression is False
     assert destination.timeout_seconds == 30.0
     assert destination.keep == KeepConfig(last=12, hourly=24, daily=7, weekly=4)
     assert destination.allow_full_upload is False
@@ -147,12 +148,14 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
         known_hosts = "/etc/known_hosts"
         limit = "20MiB/s"
         connections = 16
+        compression = true
         timeout = "5s"
         keep = { daily = 3 }
         reupload = true
         [[destination]]
         name = "disk"
         url = "file:///mnt/backup"
+        connections = 2
         [service]
         state_dir = "/srv/state"
         metrics = "[::1]:9464"
@@ -174,6 +177,7 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     assert standby.known_hosts == Path("/etc/known_hosts")
     assert standby.limit_bytes_per_second == 20 * 1024**2
     assert standby.connections == 16
+    assert standby.compression is True
     assert standby.timeout_seconds == 5.0
     assert standby.keep == KeepConfig(last=1, hourly=0, daily=3, weekly=0)
     assert standby.allow_full_upload is True
@@ -185,7 +189,7 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     assert config.service.drill_folder == Path("/srv/drills")
     assert config.service.log_format is LogFormat.JSON
     assert config.service.log_level is LogLevel.DEBUG
-    assert [line.split(":")[0] for line in config.warnings] == ["destination[0].connections"]
+    assert [line.split(":")[0] for line in config.warnings] == ["destination[1].connections"]
 
 
 def test_the_checkpoints_of_others_are_not_shipped_to(load: Load, problems: Problems) -> None:

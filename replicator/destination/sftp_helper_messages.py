@@ -1,0 +1,106 @@
+"""What a process that helps with transfers and the one that started it say to each other. No I/O.
+
+The helper asks, and waits for the answer: `Take` for `Work`, `NeedBytes` for `Grant`. `Stop` may come at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path, PurePosixPath
+
+    from replicator.destination.sftp_download import Fetch
+    from replicator.destination.sftp_job import Job
+    from replicator.destination.sftp_route import SftpSettings
+    from replicator.errors import ReplicatorError
+
+
+class Direction(Enum):
+    """Which way a batch goes."""
+
+    UPLOAD = "upload"
+    DOWNLOAD = "download"
+
+
+# --- to the helper -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Log in. With `grant_bytes` ask before bytes are moved, for no more than so many at a time."""
+
+    settings: SftpSettings
+    grant_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A batch has begun."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Move these; none means that the batch has no more."""
+
+    items: tuple[Job, ...] | tuple[Fetch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The bytes that were asked for may be moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Begin no further file of this batch."""
+
+
+# --- from the helper ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Logged in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Could not log in; the process ends."""
+
+    error: ReplicatorError
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Ask for work."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedBytes:
+    """Ask for leave to move so many bytes."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What to tell the observer: bytes moved since the last time, and files that are done."""
+
+    moved_bytes: int
+    done: tuple[tuple[PurePosixPath | Path, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The batch is over for this helper; `error` is what it ended with."""
+
+    error: ReplicatorError | None
+
+
+FromHelper = Ready | Refused | Take | NeedBytes | Progress | Ended
+ToHelper = Start | Begin | Work | Grant | Stop

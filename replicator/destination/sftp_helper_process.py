@@ -1,0 +1,176 @@
+"""A process of its own that moves files over an SFTP session of its own, for the process that started it.
+
+Python runs one thread at a time, and encrypting holds it; a second process makes use of a second core. It ends
+when its starter does: the pipe between them breaks then. What it is told is in `sftp_helper_messages`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, cast
+
+from replicator.destination.sftp_connection import SftpConnection
+from replicator.destination.sftp_download import Downloader
+from replicator.destination.sftp_helper_messages import (
+    Begin,
+    Direction,
+    Ended,
+    FromHelper,
+    Grant,
+    NeedBytes,
+    Progress,
+    Ready,
+    Refused,
+    Start,
+    Stop,
+    Take,
+    ToHelper,
+    Work,
+)
+from replicator.destination.sftp_upload import Uploader
+from replicator.errors import ReplicatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path, PurePosixPath
+
+    from replicator.destination.sftp_download import Fetch
+    from replicator.destination.sftp_job import Job
+
+# Each message costs both processes some 50 microseconds.
+_TELL_EVERY_SECONDS = 0.02
+
+
+class _Starter:
+    """The process that started this one: gives out work, grants bytes, is told how things go."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._stopped = False
+        self._moved_bytes = 0
+        self._done: list[tuple[PurePosixPath | Path, str]] = []
+        self._told_at = 0.0
+
+    def wait_for_batch(self) -> Direction:
+        """Return which way the next batch goes. Raises `EOFError` when there is none to come."""
+        while not isinstance(message := self._pipe.recv(), Begin):
+            pass  # a stop that came too late
+        self._stopped = False
+        return message.direction
+
+    def items(self) -> Iterator[Job | Fetch]:
+        """Ask for work until there is none."""
+        while work := cast("Work", self._ask(Take(), Work)).items:
+            yield from work
+
+    def end(self, error: ReplicatorError | None) -> None:
+        """Tell that the batch is over."""
+        self._tell()
+        self._send(Ended(error))
+
+    # --- as an observer and a limiter ----------------------------------------------------------------
+
+    def bytes_moved(self, count: int) -> None:
+        """Tell it, soon."""
+        self._moved_bytes += count
+        self._tell_soon()
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
+        """Tell it, soon."""
+        self._done.append((target, sha256))
+        self._tell_soon()
+
+    def stop_requested(self) -> bool:
+        """Whether a stop has come."""
+        while not self._stopped and self._pipe.poll():
+            self._take_stop(self._pipe.recv())
+        return self._stopped
+
+    def acquire(self, count_bytes: int) -> None:
+        """Wait until so many bytes may be moved."""
+        self._ask(NeedBytes(count_bytes), Grant)
+
+    # --- parts ---------------------------------------------------------------------------------------
+
+    def _ask(self, question: FromHelper, kind: type[ToHelper]) -> ToHelper:
+        self._tell()
+        self._send(question)
+        while not isinstance(message := self._pipe.recv(), kind):
+            self._take_stop(message)
+        return message
+
+    def _take_stop(self, message: ToHelper) -> None:
+        if not isinstance(message, Stop):
+            raise TypeError(f"unexpected {message!r}")
+        self._stopped = True
+
+    def _tell_soon(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY_SECONDS:
+            self._told_at = now
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._moved_bytes or self._done:
+            self._send(Progress(self._moved_bytes, tuple(self._done)))
+            self._moved_bytes = 0
+            self._done.clear()
+
+    def _send(self, message: FromHelper) -> None:
+        self._pipe.send(message)
+
+
+class _GrantedBytes:
+    """Implements `Limit`: asks the starter, who has the one limiter of all connections."""
+
+    def __init__(self, starter: _Starter, chunk_bytes: int) -> None:
+        self._starter = starter
+        self.chunk_bytes = chunk_bytes
+
+    def acquire(self, count_bytes: int) -> None:
+        """Wait until so many bytes may be moved."""
+        self._starter.acquire(count_bytes)
+
+
+def help_with_transfers(pipe: Connection) -> None:
+    """Log in and carry out batches until the pipe breaks."""
+    start: Start = pipe.recv()
+    try:
+        connection = SftpConnection.open(start.settings)
+    except ReplicatorError as error:
+        pipe.send(Refused(error))
+        return
+    pipe.send(Ready())
+    starter = _Starter(pipe)
+    limiter = None if start.grant_bytes is None else _GrantedBytes(starter, start.grant_bytes)
+    label = start.settings.label
+    while True:
+        direction = starter.wait_for_batch()
+        try:
+            if direction is Direction.UPLOAD:
+                base = str(start.settings.base).encode("utf-8", "surrogateescape")
+                uploader = Uploader(connection, label=label, base=base, limiter=limiter, observer=starter)
+                uploader.run(cast("Iterator[Job]", starter.items()))
+            else:
+                downloader = Downloader(connection, label=label, limiter=limiter, observer=starter)
+                downloader.run(cast("Iterator[Fetch]", starter.items()))
+        except ReplicatorError as error:
+            starter.end(error)
+        else:
+            starter.end(None)
+
+
+def main(descriptor: int) -> None:
+    """Help over the socket `descriptor`. Signals to a whole group of processes are for the starter."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with Connection(descriptor) as pipe, suppress(EOFError, ConnectionError):
+        help_with_transfers(pipe)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
