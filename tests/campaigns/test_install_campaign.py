@@ -13,7 +13,7 @@ pytestmark = pytest.mark.campaign
 
 
 def test_the_program_is_installed_below_a_root_and_taken_away(tmp_path: Path) -> None:
-    install = [PROJECT / "scripts/install", "--root", tmp_path]
+    install = [str(PROJECT / "scripts/install"), "--root", str(tmp_path)]
     for _ in range(2):
         subprocess.run(install, check=True)
         program = tmp_path / "opt/replicator/bin/replicator"
