@@ -64,6 +64,7 @@ def test_everything_is_in_its_place(installed: Path) -> None:
     assert f"ExecStart={PROGRAM} run" in (installed / UNIT).read_text()
     assert "\nUser=nobody\n" in (installed / f"{UNIT}.d/user.conf").read_text()
     assert (installed / "usr/local/bin/replicator").readlink() == PROGRAM
+    assert (installed / "usr/local/share/man/man1/replicator.1").read_text().startswith(".TH REPLICATOR 1")
     assert load_config(installed / "etc/replicator/replicator.toml").databases
     assert (installed / "etc/replicator/id_ed25519").stat().st_mode & 0o777 == 0o600
     assert (installed / "etc/replicator/id_ed25519.pub").read_text().startswith("ssh-ed25519 ")
