@@ -13,7 +13,7 @@ import structlog
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.verification import check_nothing, check_structure, check_with_engine
-from replicator.config import DEFAULT_CONNECTIONS, Verification
+from replicator.config import DEFAULT_CONNECTIONS, Verification, passed_on
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.rate_limit import RateLimiter
 from replicator.destination.retrying import RetryingDestination, RetryPolicy
@@ -273,7 +273,7 @@ def connect(
         user=url.user,
         base=url.base,
         label=str(url),
-        identity_file=config.identity_file if config else identity_file,
+        identity_file=passed_on(config.identity_file) if config else identity_file,
         known_hosts=config.known_hosts if config else known_hosts,
     )
     if config:

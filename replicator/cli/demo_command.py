@@ -13,6 +13,9 @@ def demo() -> None:
 
     A primary, an SFTP server and the service for half a minute, then a kill and a restore. Nothing to configure,
     everything is removed afterwards.
+
+    \b
+    replicator demo
     """
     from replicator.demo.demo import run_demo  # noqa: PLC0415 - loads an engine and a server that nothing else needs
 

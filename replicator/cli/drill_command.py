@@ -44,6 +44,10 @@ def drill_command(
     Checks every SHA-256 and every record of MANIFEST and write-ahead logs, and has RocksDB open it, unless a newer
     one wrote it. LOSS is what would be gone if the source had died when the drill began. A running service is not
     disturbed, and nothing is left behind. Ends with 3 if some drills failed, 1 if all did, 4 if there is damage.
+
+    \b
+    replicator drill -c /etc/replicator/replicator.toml
+    replicator drill -c /etc/replicator/replicator.toml --destination standby --folder /var/tmp
     """
     settings = load(config)
     if destination is not None:

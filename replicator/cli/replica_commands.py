@@ -73,6 +73,11 @@ def verify(  # noqa: PLR0913 - options of a command
 
     Sizes, SHA-256 of every file and of all that was shipped, structure of MANIFEST and write-ahead logs. Ends
     with 4 if anything is damaged.
+
+    \b
+    replicator verify sftp://replica@standby.example.org/srv/replica/conduwuit
+    replicator verify standby:conduwuit --all -c /etc/replicator/replicator.toml
+    replicator verify /srv/replica/conduwuit --generation prev
     """
     if every and generation:
         raise typer.BadParameter("--all and --generation exclude each other")

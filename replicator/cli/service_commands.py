@@ -40,6 +40,11 @@ def run(
 
     Makes a checkpoint of each database on its interval and publishes it at every destination. SIGTERM finishes
     the current file and stops; a second one stops at once.
+
+    \b
+    replicator run -c /etc/replicator/replicator.toml
+    replicator run -c /etc/replicator/replicator.toml --once
+    replicator run -c /etc/replicator/replicator.toml --once --take-over
     """
     settings = load(config)
     if take_over and not once:
@@ -74,6 +79,10 @@ def checkpoint(
 
     Needs no configuration. The new checkpoint is CHECKPOINT_ROOT/checkpoint_current, the one before becomes
     checkpoint_prev. The database is listed, read and hard-linked, never opened.
+
+    \b
+    replicator checkpoint /var/lib/conduwuit /var/lib/conduwuit/checkpoints
+    replicator checkpoint /var/lib/conduwuit /var/lib/conduwuit/checkpoints --verify engine
     """
     if db_path.resolve().is_relative_to(checkpoint_root.resolve()):
         raise typer.BadParameter(
@@ -95,6 +104,10 @@ def check(config: ConfigOption, *, as_json: JsonOption = False) -> None:
 
     One line each: OK, WARN or FAILED, and what to do. Ends with 1 if one FAILED. A running service is not
     disturbed.
+
+    \b
+    replicator check -c /etc/replicator/replicator.toml
+    replicator check -c /etc/replicator/replicator.toml --json
     """
     settings = load(config)
     results = []

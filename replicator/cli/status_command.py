@@ -22,6 +22,10 @@ def status(config: ConfigOption, *, as_json: JsonOption = False) -> None:
 
     A line for each database and destination; what failed stands below, with the next try. Ends with 1 if the
     service does not run; what it told last is shown all the same.
+
+    \b
+    replicator status -c /etc/replicator/replicator.toml
+    replicator status -c /etc/replicator/replicator.toml --json
     """
     settings = load(config)
     state_dir = settings.service.state_dir

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from replicator.config.credential import passed_on
 from replicator.config.load import load_config
 from replicator.config.model import (
     DEFAULT_CONNECTIONS,
@@ -34,4 +35,5 @@ __all__ = [
     "ServiceConfig",
     "Verification",
     "load_config",
+    "passed_on",
 ]
