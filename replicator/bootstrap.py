@@ -20,6 +20,7 @@ from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_route import SftpSettings
 from replicator.errors import ReplicatorError
+from replicator.liveness import Vitals
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
 from replicator.service.board import StatusBoard
@@ -28,6 +29,7 @@ from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
+from replicator.service.heartbeat import Heartbeat
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
 from replicator.service.reporter import Reporter
@@ -35,6 +37,7 @@ from replicator.service.service import Service
 from replicator.service.shipper import Shipper
 from replicator.service.state_file import StateWriter, read_state
 from replicator.service.status import Watched
+from replicator.service.systemd import ServiceManager
 from replicator.service.transfer import Transfer, TransferSettings
 from replicator.units import format_duration
 
@@ -69,14 +72,18 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     display: ProgressDisplay,
     take_over: bool = False,
     ship: bool = True,
+    manager: ServiceManager | None = None,
     on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
 ) -> Service:
     """Put the whole service together; nothing is opened or contacted yet.
 
-    `ship` is off for a single pass. `on_step` is told the database, the destination and the step of every publish.
+    `ship` is off for a single pass. `manager` is told how the service fares. `on_step`
+    is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
     board = StatusBoard(watched(config))
+    vitals = Vitals()
+    manager = manager or ServiceManager()
     shippings = {
         database.name: DatabaseShipping(
             database,
@@ -157,7 +164,9 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         workers,
         stop=stop,
         steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
-        companions=_companions(config, board),
+        companions=_companions(config, board, vitals, manager),
+        vitals=vitals,
+        manager=manager,
     )
 
 
@@ -173,10 +182,12 @@ def watched(config: Config) -> tuple[Watched, ...]:
     )
 
 
-def _companions(config: Config, board: StatusBoard) -> list[AbstractContextManager[object]]:
+def _companions(
+    config: Config, board: StatusBoard, vitals: Vitals, manager: ServiceManager
+) -> list[AbstractContextManager[object]]:
     # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
     servers = [MetricsServer(Metrics(board), config.service.metrics)] if config.service.metrics else []
-    return [*servers, StateWriter(board, config.service.state_dir)]
+    return [*servers, StateWriter(board, config.service.state_dir), Heartbeat(vitals, board, manager)]
 
 
 def _drill_loops(
