@@ -20,22 +20,18 @@ from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_route import SftpSettings
 from replicator.errors import ReplicatorError
-from replicator.liveness import Vitals
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
-from replicator.service.board import StatusBoard
 from replicator.service.database_loop import DatabaseLoop
 from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
-from replicator.service.heartbeat import Heartbeat
-from replicator.service.metrics import Metrics
-from replicator.service.metrics_server import MetricsServer
 from replicator.service.reporter import Reporter
+from replicator.service.reporting import Reporting
 from replicator.service.service import Service
 from replicator.service.shipper import Shipper
-from replicator.service.state_file import StateWriter, read_state
+from replicator.service.state_file import read_state
 from replicator.service.status import Watched
 from replicator.service.systemd import ServiceManager
 from replicator.service.transfer import Transfer, TransferSettings
@@ -44,7 +40,6 @@ from replicator.units import format_duration
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from replicator.checkpoint.verification import CopyCheck
@@ -54,6 +49,7 @@ if TYPE_CHECKING:
     from replicator.locator import DestinationUrl
     from replicator.progress import ProgressDisplay
     from replicator.replica.publish import PublishStep
+    from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
 
@@ -81,9 +77,9 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
-    board = StatusBoard(watched(config))
-    vitals = Vitals()
     manager = manager or ServiceManager()
+    reporting = Reporting(config.service, watched(config), manager)
+    board = reporting.board
     shippings = {
         database.name: DatabaseShipping(
             database,
@@ -164,8 +160,8 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         workers,
         stop=stop,
         steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
-        companions=_companions(config, board, vitals, manager),
-        vitals=vitals,
+        companions=reporting.companions,
+        vitals=reporting.vitals,
         manager=manager,
     )
 
@@ -180,14 +176,6 @@ def watched(config: Config) -> tuple[Watched, ...]:
         )
         for database in config.databases
     )
-
-
-def _companions(
-    config: Config, board: StatusBoard, vitals: Vitals, manager: ServiceManager
-) -> list[AbstractContextManager[object]]:
-    # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
-    servers = [MetricsServer(Metrics(board), config.service.metrics)] if config.service.metrics else []
-    return [*servers, StateWriter(board, config.service.state_dir), Heartbeat(vitals, board, manager)]
 
 
 def _drill_loops(
@@ -246,7 +234,7 @@ def retrying_destination(
     """Return the configured destination, which connects when it is first used and tries again what may heal."""
 
     def tell_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
-        reporter.failed(error, next_try_in_seconds=wait_seconds)
+        reporter.failed(error, next_try_in_seconds=wait_seconds, will_heal=True)
         _log.warning(
             "destination.retry",
             destination=config.name,

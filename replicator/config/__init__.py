@@ -17,13 +17,14 @@ from replicator.config.model import (
     ServiceConfig,
     Verification,
 )
-from replicator.config.values import FreeSpaceFloor, ListenAddress
+from replicator.config.values import FreeSpaceFloor, HeartbeatUrl, ListenAddress
 
 __all__ = [
     "Config",
     "DatabaseConfig",
     "DestinationConfig",
     "FreeSpaceFloor",
+    "HeartbeatUrl",
     "KeepConfig",
     "ListenAddress",
     "LogFormat",

@@ -115,5 +115,6 @@ class Shipper:
             kind=error.kind,
             next_try_at_seconds=time.time() + wait_seconds,
             activity=Activity.SHIP,
+            will_heal=isinstance(error, TransientDestinationError),
         )
         line.tell_backlog()
