@@ -10,6 +10,7 @@ from replicator.service.dead_mans_switch import DeadMansSwitch
 from replicator.service.health import Health
 from replicator.service.heartbeat import Heartbeat
 from replicator.service.hooks import HookRunner, HookSettings
+from replicator.service.lock import hold_state_dir
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
 from replicator.service.state_file import StateWriter
@@ -38,6 +39,7 @@ class Reporting:
         servers = [MetricsServer(Metrics(self.board), self._health, config.metrics)] if config.metrics else []
         self.companions: tuple[AbstractContextManager[object], ...] = (
             *servers,
+            hold_state_dir(config.state_dir),
             self._hooks,
             StateWriter(self.board, config.state_dir),
             Heartbeat(self.vitals, self.board, manager),

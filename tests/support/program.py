@@ -181,6 +181,10 @@ class RunningProgram:
         """Return what stands on standard error so far."""
         return _content(self._errors)
 
+    def output(self) -> str:
+        """Return what stands on standard output so far."""
+        return _content(self._output)
+
     def events(self, event: str, **fields: object) -> list[Event]:
         """Return the log lines of that name so far in which `fields` are as given."""
         return _matching(self.errors(), event, fields)
