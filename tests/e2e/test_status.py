@@ -276,7 +276,7 @@ def test_watching(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None
 def test_watching_on_a_terminal(config: ConfigFile, tmp_path: Path) -> None:
     config.database("app", tmp_path / "db").directory("here", tmp_path / "here").write()
     terminal, inner = pty.openpty()
-    command = [PROGRAM, "status", "--watch", "-c", config.path]
+    command: list[str | Path] = [PROGRAM, "status", "--watch", "-c", config.path]
     with subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner) as process:
         os.close(inner)
         seen = b""
