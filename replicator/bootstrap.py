@@ -23,26 +23,24 @@ from replicator.destination.sftp_route import SftpSettings
 from replicator.errors import ReplicatorError
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
-from replicator.service.board import StatusBoard
 from replicator.service.database_loop import DatabaseLoop
 from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
-from replicator.service.metrics import Metrics
-from replicator.service.metrics_server import MetricsServer
 from replicator.service.reporter import Reporter
+from replicator.service.reporting import Reporting
 from replicator.service.service import Service
 from replicator.service.shipper import Shipper
-from replicator.service.state_file import StateWriter, read_state
+from replicator.service.state_file import read_state
 from replicator.service.status import Watched
+from replicator.service.systemd import ServiceManager
 from replicator.service.transfer import Transfer, TransferSettings
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from replicator.checkpoint.verification import CopyCheck
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from replicator.locator import DestinationUrl
     from replicator.progress import ProgressDisplay
     from replicator.replica.publish import PublishStep
+    from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
 
@@ -70,14 +69,18 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     display: ProgressDisplay,
     take_over: bool = False,
     ship: bool = True,
+    manager: ServiceManager | None = None,
     on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
 ) -> Service:
     """Put the whole service together; nothing is opened or contacted yet.
 
-    `ship` is off for a single pass. `on_step` is told the database, the destination and the step of every publish.
+    `ship` is off for a single pass. `manager` is told how the service fares. `on_step`
+    is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
-    board = StatusBoard(watched(config))
+    manager = manager or ServiceManager()
+    reporting = Reporting(config.service, watched(config), manager)
+    board = reporting.board
     shippings = {
         database.name: DatabaseShipping(
             database,
@@ -158,7 +161,9 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         workers,
         stop=stop,
         steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
-        companions=_companions(config, board),
+        companions=reporting.companions,
+        vitals=reporting.vitals,
+        manager=manager,
     )
 
 
@@ -172,12 +177,6 @@ def watched(config: Config) -> tuple[Watched, ...]:
         )
         for database in config.databases
     )
-
-
-def _companions(config: Config, board: StatusBoard) -> list[AbstractContextManager[object]]:
-    # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
-    servers = [MetricsServer(Metrics(board), config.service.metrics)] if config.service.metrics else []
-    return [*servers, StateWriter(board, config.service.state_dir)]
 
 
 def _drill_loops(
@@ -236,7 +235,7 @@ def retrying_destination(
     """Return the configured destination, which connects when it is first used and tries again what may heal."""
 
     def tell_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
-        reporter.failed(error, next_try_in_seconds=wait_seconds)
+        reporter.failed(error, next_try_in_seconds=wait_seconds, will_heal=True)
         _log.warning(
             "destination.retry",
             destination=config.name,

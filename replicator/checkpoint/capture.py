@@ -29,6 +29,7 @@ from replicator.errors import (
     SourceError,
     UnsupportedFormatError,
 )
+from replicator.liveness import beat
 from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Capture:
         self._cuts.forget()
 
     def _try(self, started: float, tries: int) -> Captured:
+        beat()
         identity = self._database.identity()
         self._prepare_staging(identity)
         options = self._database.newest_options()

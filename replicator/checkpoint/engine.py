@@ -16,6 +16,7 @@ from replicator.checkpoint.database_folder import DatabaseFolder
 from replicator.checkpoint.engine_reach import ENGINE_VERSION, REVERSE_BYTEWISE
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.errors import InterruptedTransferError
+from replicator.liveness import beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ def open_with_engine(database: Path, *, stop_requested: Callable[[], bool] = lam
     ) as process:
         try:
             while True:
+                beat()
                 try:
                     _, errors = process.communicate(timeout=_LOOK_EVERY_SECONDS)
                     break

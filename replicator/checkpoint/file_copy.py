@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from replicator.errors import CheckpointError, SourceChangedError
+from replicator.liveness import beat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Linux `ioctl_ficlone(2)`: share the blocks of another file.
 _FICLONE = 0x40049409
+#: A sign of life is given after each.
+_STEP_BYTES = 1 << 30
 
 
 def copy_bytes(source: int, target: Path, size_bytes: int) -> None:
@@ -28,6 +31,7 @@ def copy_bytes(source: int, target: Path, size_bytes: int) -> None:
         if not _share_blocks(source, descriptor, size_bytes):
             position = 0
             while position < size_bytes:
+                beat()
                 count = _copy_range(source, descriptor, size_bytes - position, position)
                 if count == 0:
                     raise SourceChangedError(f"{target.name} became shorter while it was copied")
@@ -73,7 +77,7 @@ def _share_blocks(source: int, target: int, size_bytes: int) -> bool:
 
 def _copy_range(source: int, target: int, count: int, position: int) -> int:
     try:
-        return os.copy_file_range(source, target, count, position, position)
+        return os.copy_file_range(source, target, min(count, _STEP_BYTES), position, position)
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
             raise

@@ -21,6 +21,7 @@ from replicator.progress import ProgressDisplay
 from replicator.service.check import CheckStatus, check_all
 from replicator.service.lock import hold_checkpoint_root
 from replicator.service.signals import SignalWatcher
+from replicator.service.systemd import ServiceManager
 
 _log = structlog.get_logger()
 
@@ -54,7 +55,15 @@ def run(
     stop = threading.Event()
     signals = SignalWatcher(stop.set)
     with ProgressDisplay() as display:
-        service = build_service(settings, config, stop=stop, display=display, take_over=take_over, ship=not once)
+        service = build_service(
+            settings,
+            config,
+            stop=stop,
+            display=display,
+            take_over=take_over,
+            ship=not once,
+            manager=ServiceManager.from_environment(),
+        )
         if once:
             summary = service.run_once()
             if summary.failed:

@@ -19,7 +19,7 @@ from replicator.config.model import (
     ServiceConfig,
     Verification,
 )
-from replicator.config.values import FreeSpaceFloor, ListenAddress
+from replicator.config.values import FreeSpaceFloor, HeartbeatUrl, ListenAddress
 
 __all__ = [
     "DEFAULT_CONNECTIONS",
@@ -27,6 +27,7 @@ __all__ = [
     "DatabaseConfig",
     "DestinationConfig",
     "FreeSpaceFloor",
+    "HeartbeatUrl",
     "KeepConfig",
     "ListenAddress",
     "LogFormat",

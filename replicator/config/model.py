@@ -14,9 +14,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from replicator.config.values import (
     FreeSpaceFloor,
+    HeartbeatUrl,
     ListenAddress,
     to_absolute_path,
+    to_command,
     to_free_space_floor,
+    to_heartbeat_url,
     to_key_path,
     to_listen_address_or_off,
     to_name,
@@ -44,6 +47,8 @@ _Rate = Annotated[int, BeforeValidator(to_positive_rate)]
 _FreeSpace = Annotated[FreeSpaceFloor, BeforeValidator(to_free_space_floor)]
 _Listen = Annotated[ListenAddress | None, BeforeValidator(to_listen_address_or_off)]
 _Url = Annotated[DestinationUrl, BeforeValidator(to_url)]
+_Command = Annotated[tuple[str, ...], BeforeValidator(to_command)]
+_HeartbeatUrl = Annotated[HeartbeatUrl, BeforeValidator(to_heartbeat_url)]
 _Count = Annotated[int, Field(ge=0, le=100_000)]
 
 
@@ -136,6 +141,12 @@ class ServiceConfig(Section):
     metrics: _Listen = None
     drill_seconds: _SecondsOrOff = Field(alias="drill", default=None)
     drill_folder: _AbsolutePath | None = None
+    max_lag_seconds: _SecondsOrOff = Field(alias="max_lag", default=None)
+    on_publish: _Command | None = None
+    on_failure: _Command | None = None
+    hook_timeout_seconds: _Seconds = Field(alias="hook_timeout", default=30.0)
+    heartbeat_url: _HeartbeatUrl | None = None
+    heartbeat_interval_seconds: _Seconds = Field(alias="heartbeat_interval", default=60.0)
     log_format: LogFormat = Field(default=LogFormat.AUTO, strict=False)
     log_level: LogLevel = Field(default=LogLevel.INFO, strict=False)
 

@@ -37,6 +37,8 @@ _MESSAGES: Final = {
     "less_than_equal": "must be {le} or less",
     "string_type": 'must be text in quotes, such as "..."',
 }
+#: Values that may hold a secret.
+_NEVER_SHOWN: Final = ("heartbeat_url",)
 _VALUE_SAYS_NOTHING: Final = ("extra_forbidden", "missing", "model_type", "tuple_type")
 
 
@@ -67,7 +69,8 @@ def _line(detail: ErrorDetails) -> str:
             message = f"is unknown; write one of {_allowed(location)}"
         case _:
             message = _MESSAGES.get(kind, detail["msg"]).format(**detail.get("ctx", {}))
-    return problem(_key(location), message, *([] if kind in _VALUE_SAYS_NOTHING else [value]))
+    hides_value = kind in _VALUE_SAYS_NOTHING or location[-1] in _NEVER_SHOWN
+    return problem(_key(location), message, *([] if hides_value else [value]))
 
 
 def _wrong_brackets(location: Sequence[str | int]) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from replicator import units
 from replicator.locator import DestinationUrl, check_name, parse_url
@@ -42,6 +43,13 @@ class ListenAddress:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatUrl:
+    """A URL that may hold a token; what is shown of it does not."""
+
+    text: str = field(repr=False)
 
 
 def to_text(value: object) -> str:
@@ -141,6 +149,28 @@ def to_free_space_floor(value: object) -> FreeSpaceFloor:
     if share >= 1:
         raise ValueError("leaves no room for anything; write less than 100%")
     return FreeSpaceFloor(share=share)
+
+
+def to_command(value: object) -> tuple[str, ...]:
+    """A program and its arguments; no shell looks at them."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise ValueError('must be a list, a program and its arguments, such as ["/usr/local/bin/hook", "-v"]')
+    if not value[0] or any("\0" in item for item in value):
+        raise ValueError("names no program; write its path")
+    return tuple(value)
+
+
+def to_heartbeat_url(value: object) -> HeartbeatUrl:
+    """A URL of the web."""
+    text = to_text(value)
+    try:
+        parts = urlsplit(text)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or " " in text or not text.isascii():
+        raise ValueError('is no URL to fetch; write "https://HOST/PATH"')
+    return HeartbeatUrl(text)
 
 
 def to_listen_address_or_off(value: object) -> ListenAddress | None:

@@ -28,6 +28,7 @@ from replicator.errors import (
     PermanentDestinationError,
     ProtocolError,
 )
+from replicator.liveness import beat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -344,6 +345,7 @@ class DirectoryDestination:
         return step
 
     def _check_open(self) -> None:
+        beat()
         if self._closed:
             raise ConnectionLostError(f"{self._label}: closed")
 

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from replicator.errors import SourceChangedError, SourceError, TargetError
+from replicator.liveness import beat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,7 @@ class SourceFile:
         while count_bytes > 0:
             step = min(count_bytes, len(buffer))
             self.read_into(buffer[:step])
+            beat()
             count_bytes -= step
 
     def sha256(self) -> str:

@@ -18,6 +18,7 @@ from replicator.errors import (
     InterruptedTransferError,
     TransientDestinationError,
 )
+from replicator.liveness import beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -241,6 +242,7 @@ class RetryingDestination:
 
     def _sleep(self, seconds: float) -> None:
         while seconds > 0 and not self._closed:
+            beat(_LOOK_EVERY_SECONDS)
             if self._stop.wait(min(seconds, _LOOK_EVERY_SECONDS)):
                 raise InterruptedTransferError(f"{self._label}: stopped while waiting to try again")
             seconds -= _LOOK_EVERY_SECONDS

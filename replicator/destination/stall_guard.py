@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from replicator.liveness import beat
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -34,6 +36,7 @@ class StallGuard:
     def waiting(self) -> Iterator[None]:
         """Watch what is done inside as one wait; enter anew, or call `progress`, after each sign of life."""
         self._waiting_since = time.monotonic()
+        beat(self.timeout_seconds)
         try:
             yield
         finally:

@@ -9,17 +9,21 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from replicator.errors import ReplicatorError
 from replicator.locator import hide_password
+from replicator.service.events import Event, EventKind, NoListener
 from replicator.service.status import Activity, DatabaseStatus, Drill, Failure, PairStatus
 from replicator.service.totals import DatabaseTotals, PairTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from replicator.service.events import Listener
     from replicator.service.status import Watched
+
+_FAILURES: Final = {Activity.PUBLISH: EventKind.PUBLISH_FAILED, Activity.SHIP: EventKind.SHIPPING_FAILED}
 
 
 @dataclass(slots=True)
@@ -29,6 +33,8 @@ class _Pair:
     status: PairStatus
     totals: PairTotals = field(default_factory=PairTotals)
     failures: dict[Activity, tuple[Failure, float | None]] = field(default_factory=dict)
+    #: What the listener knows to fail.
+    told: set[Activity] = field(default_factory=set)
 
     def current(self) -> PairStatus:
         """Return the status with the error that matters most: the newest that stands, else the newest."""
@@ -55,8 +61,16 @@ class StatusBoard:
     Times are seconds since the epoch. A name that is not in `watched` is a `KeyError`.
     """
 
-    def __init__(self, watched: Iterable[Watched], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        watched: Iterable[Watched],
+        *,
+        listener: Listener | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`listener` hears of what was published, and of failures as they begin."""
         self._clock = clock
+        self._listener = listener or NoListener()
         self._lock = threading.Lock()
         self._databases = {
             item.name: _Database(
@@ -88,9 +102,12 @@ class StatusBoard:
         """Note that no checkpoint could be made."""
         with self._lock:
             entry = self._databases[database]
-            entry.status = replace(entry.status, last_error=self._failure(error))
+            known, failure = entry.status.last_error, self._failure(error)
+            entry.status = replace(entry.status, last_error=failure)
             failures = entry.totals.checkpoint_failures + 1
             entry.totals = replace(entry.totals, checkpoint_failures=failures)
+        if known is None or not known.stands:
+            self._tell(EventKind.CHECKPOINT_FAILED, database, failure=failure)
 
     def pinned(self, database: str, *, count_bytes: int) -> None:
         """Note how many bytes of obsolete files are held on to."""
@@ -132,6 +149,7 @@ class StatusBoard:
                 reused_files=pair.totals.reused_files + reused_files,
                 reused_bytes=pair.totals.reused_bytes + reused_bytes,
             )
+        self._tell(EventKind.PUBLISHED, database, destination, generation=generation)
 
     def caught_up(self, database: str, destination: str, *, state_at_seconds: float) -> None:
         """Note that all that was on the source's disk at that instant can be restored: nothing is left to ship."""
@@ -161,17 +179,28 @@ class StatusBoard:
         kind: str,
         next_try_at_seconds: float | None,
         activity: Activity = Activity.PUBLISH,
+        will_heal: bool = False,
     ) -> None:
-        """Note an error, which stands until `recovered` of the same activity."""
+        """Note an error, which stands until `recovered` of the same activity.
+
+        One that probably heals in a moment (`will_heal`) is nothing to tell the listener of.
+        """
         with self._lock:
             pair = self._pair(database, destination)
-            pair.failures[activity] = (self._failure(error), next_try_at_seconds)
+            failure = self._failure(error)
+            pair.failures[activity] = (failure, next_try_at_seconds)
+            is_news = not will_heal and activity not in pair.told
+            if is_news:
+                pair.told.add(activity)
             pair.totals = replace(pair.totals, errors=Counter(pair.totals.errors) + Counter([kind]))
+        if is_news:
+            self._tell(_FAILURES[activity], database, destination, failure=failure)
 
     def recovered(self, database: str, destination: str, *, activity: Activity = Activity.PUBLISH) -> None:
         """Note that it works; it need not have failed before."""
         with self._lock:
             pair = self._pair(database, destination)
+            pair.told.discard(activity)
             if (noted := pair.failures.get(activity)) and (healed := self._healed(noted[0])):
                 pair.failures[activity] = (healed, None)
 
@@ -192,6 +221,9 @@ class StatusBoard:
             pair.status = replace(pair.status, last_drill=drill)
             failures = pair.totals.drill_failures + (error is not None)
             pair.totals = replace(pair.totals, drill_failures=failures)
+        if drill.error is not None:
+            failure = Failure(drill.error, "", at_seconds)
+            self._tell(EventKind.DRILL_FAILED, database, destination, failure=failure)
 
     def remember_drills(self, databases: Iterable[DatabaseStatus]) -> None:
         """Take over what an earlier run told of the last drills; what is not watched any more is left out."""
@@ -230,6 +262,18 @@ class StatusBoard:
                 for name, entry in self._databases.items()
                 for destination, pair in entry.pairs.items()
             }
+
+    def _tell(
+        self,
+        kind: EventKind,
+        database: str,
+        destination: str = "",
+        *,
+        generation: str = "",
+        failure: Failure | None = None,
+    ) -> None:
+        error, hint = (failure.message, failure.hint) if failure else ("", "")
+        self._listener.hear(Event(kind, database, destination, generation, error, hint))
 
     # --- with the lock held --------------------------------------------------------------------------
 

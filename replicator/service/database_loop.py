@@ -15,6 +15,7 @@ import structlog
 from replicator.checkpoint.watcher import CheckpointWatcher
 from replicator.config import Producer
 from replicator.errors import CheckpointError, SourceError
+from replicator.liveness import beat
 from replicator.rocksdb.filenames import CURRENT_NAME
 from replicator.units import format_duration, format_size
 
@@ -63,6 +64,7 @@ class DatabaseLoop:
     ) -> None:
         self.name = database.name
         self.thread_name = f"database {database.name}"
+        self.is_watched = True
         self._database = database
         self._root = root
         self._capture = capture
@@ -113,6 +115,7 @@ class DatabaseLoop:
         try:
             with self._watcher:
                 while not self._stop.is_set():
+                    beat()
                     begun = time.monotonic()
                     was_asked = self._asked.is_set()
                     self._asked.clear()
@@ -122,7 +125,9 @@ class DatabaseLoop:
                     self._look()
                     # An event may be lost: a look at the end of each interval finds what it would have told.
                     while not self._stop.is_set() and (left_seconds := self._due(begun) - time.monotonic()) > 0:
+                        beat(left_seconds)
                         self._watcher.wait(left_seconds)
+                        beat()
                         self._look()
         finally:
             self._capture.close()

@@ -18,6 +18,7 @@ from replicator.errors import (
     ReplicatorError,
     SupersededError,
 )
+from replicator.liveness import beat, own_pulse
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
@@ -33,16 +34,21 @@ _log = structlog.get_logger()
 
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 60.0
+#: So that a thread that waits for work can be told from one that hangs.
+_LOOK_EVERY_SECONDS = 30.0
 
 
 class StopObserver:
-    """A `TransferObserver` that only passes on the wish to stop."""
+    """A `TransferObserver` that passes on the wish to stop; bytes that move are signs of its maker's life."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
+        self._pulse = own_pulse()
 
-    def bytes_moved(self, count: int) -> None:
+    def bytes_moved(self, count: int) -> None:  # noqa: ARG002 - any number is a sign of life
         """See `TransferObserver`."""
+        if self._pulse:
+            self._pulse.beat()
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         """See `TransferObserver`."""
@@ -67,6 +73,7 @@ class DestinationWorker:
     ) -> None:
         self.name = name
         self.thread_name = f"destination {name}"
+        self.is_watched = True
         self._destination = destination
         self._transfers = transfers
         self._stop = stop
@@ -96,6 +103,7 @@ class DestinationWorker:
 
     def transfer(self, database: str) -> None:
         """Bring the newest checkpoint of one database here. Raises `ReplicatorError`."""
+        beat()
         self._reporter.begin(database)
         observer = StopObserver(self._stop)
         with self._display.transfer(f"{database} -> {self.name}", observer) as line:
@@ -122,13 +130,13 @@ class DestinationWorker:
         with self._condition:
             while not self._stop.is_set():
                 database = min(self._due, key=self._due.__getitem__, default=None)
-                if database is None:
-                    self._condition.wait()
-                    continue
-                wait_seconds = self._due[database] - time.monotonic()
-                if wait_seconds <= 0:
-                    del self._due[database]
-                    return database
+                wait_seconds = _LOOK_EVERY_SECONDS
+                if database is not None:
+                    wait_seconds = self._due[database] - time.monotonic()
+                    if wait_seconds <= 0:
+                        del self._due[database]
+                        return database
+                beat(wait_seconds)
                 self._condition.wait(wait_seconds)
         return None
 

@@ -43,6 +43,8 @@ class DrillLoop:
         stop: threading.Event,
     ) -> None:
         self.thread_name = "drills"
+        #: A drill that hangs holds up no replica.
+        self.is_watched = False
         self._pairs = pairs
         self._board = board
         self._interval_seconds = interval_seconds

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from replicator.errors import InterruptedTransferError, SourceChangedError
+from replicator.liveness import beat
 from replicator.replica.growing import Growth, Mark
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class FollowedGeneration:
 def pieces(log: WalFile, start: int, end: int) -> Iterator[bytes]:
     """Yield the bytes of a log from `start` to `end`, a mebibyte at a time. Raises as `WalFile.read`."""
     for position in range(start, end, _PIECE_BYTES):
+        beat()
         yield log.read(position, min(_PIECE_BYTES, end - position))
 
 

@@ -1,4 +1,4 @@
-"""One process per checkpoint root.
+"""One process per checkpoint root, one service per `state_dir`.
 
 The lock is the kernel's (`flock`), so a crash releases it; what stands in the file only tells others who
 holds it. The file stays: removing it could take it away from a process that has just opened it.
@@ -34,9 +34,30 @@ def hold_checkpoint_root(root: Path) -> Iterator[None]:
     Raises `LockedError`, which names the holder, if another process (or this one) holds it already, and
     `CheckpointError` if the lock file cannot be made.
     """
-    descriptor = _open(root)
+    with _held(_open(root), root, "checkpoint root", "stop that process first, or choose another checkpoint root"):
+        yield
+
+
+@contextmanager
+def hold_state_dir(folder: Path) -> Iterator[None]:
+    """Hold the folder of the state file, as `hold_checkpoint_root` does.
+
+    One that cannot be written to is held by nobody: who writes the state file says so. Raises `LockedError`.
+    """
     try:
-        _lock(descriptor, root)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = _open(folder)
+    except (OSError, CheckpointError):
+        yield
+        return
+    with _held(descriptor, folder, "state_dir", "one service for each state_dir: stop that one, or name another"):
+        yield
+
+
+@contextmanager
+def _held(descriptor: int, folder: Path, what: str, hint: str) -> Iterator[None]:
+    try:
+        _lock(descriptor, folder, what, hint)
         _write_holder(descriptor)
         yield
     finally:
@@ -81,22 +102,22 @@ def _open(root: Path) -> int:
         ) from error
 
 
-def _lock(descriptor: int, root: Path) -> None:
+def _lock(descriptor: int, root: Path, what: str, hint: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno != errno.EWOULDBLOCK:
             raise _no_lock(root, error) from error
         raise LockedError(
-            f"checkpoint root {root} is held by {_read_holder(descriptor)}",
-            hint="stop that process first, or choose another checkpoint root",
+            f"{what} {root} is held by {_read_holder(descriptor)}",
+            hint=hint,
         ) from None
 
 
 def _no_lock(root: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"cannot lock {root / LOCK_NAME}: {error.strerror}",
-        hint="the filesystem of the checkpoint root must support flock",
+        hint="its filesystem must support flock",
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from replicator.checkpoint.watcher import LogWatcher
 from replicator.errors import CheckpointError, SourceChangedError, SourceError
+from replicator.liveness import beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class LogLoop:
     ) -> None:
         self.name = database.name
         self.thread_name = f"logs {database.name}"
+        self.is_watched = True
         self._database = database
         self._follower = follower
         self._board = board
@@ -86,6 +88,7 @@ class LogLoop:
         # By the clock, not by the last reading: what a reading takes would add to the lag.
         self._due = max(self._due + self._tick_seconds, time.monotonic())
         while not self._stop.is_set() and (left_seconds := self._due - time.monotonic()) > 0:
+            beat(left_seconds)
             if self._woken.wait(left_seconds):
                 self._woken.clear()
                 with suppress(SourceError):  # the reading says what is wrong
@@ -94,6 +97,7 @@ class LogLoop:
             self._read()
 
     def _read(self) -> None:
+        beat()
         self._follower.may_hold_deleted = self._has_room()
         try:
             self._follower.read()

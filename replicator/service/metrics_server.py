@@ -1,6 +1,7 @@
 """A small HTTP server for whoever watches the service.
 
-`GET /metrics` is for Prometheus, `GET /healthz` says "ok" as long as the service runs.
+`GET /metrics` is for Prometheus. `GET /healthz` says "ok", or answers 503 and says what is wrong: a thread hangs,
+or a replica lags further behind than `max_lag` allows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from replicator.config import ListenAddress
+    from replicator.service.health import Health
     from replicator.service.metrics import Metrics
 
 #: A client that sends or takes nothing for this long is let go.
@@ -39,8 +41,9 @@ class MetricsServer:
     Entry raises `ReplicatorError` if nothing can listen there.
     """
 
-    def __init__(self, metrics: Metrics, address: ListenAddress) -> None:
+    def __init__(self, metrics: Metrics, health: Health, address: ListenAddress) -> None:
         self._metrics = metrics
+        self._health = health
         self._address = address
 
     def __enter__(self) -> Self:
@@ -48,7 +51,7 @@ class MetricsServer:
             family, _, _, _, place = socket.getaddrinfo(
                 self._address.host, self._address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            self._server = _Server(self._metrics, family, place)
+            self._server = _Server(self._metrics, self._health, family, place)
         except (OSError, UnicodeError) as error:  # a name may be none for the name service
             reason = error.strerror if isinstance(error, OSError) else error
             raise ReplicatorError(
@@ -73,9 +76,12 @@ class _Server(ThreadingTCPServer):
 
     allow_reuse_address = True
 
-    def __init__(self, metrics: Metrics, family: socket.AddressFamily, place: tuple[Any, ...]) -> None:
+    def __init__(
+        self, metrics: Metrics, health: Health, family: socket.AddressFamily, place: tuple[Any, ...]
+    ) -> None:
         self.address_family = family
         self.metrics = metrics
+        self.health = health
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         super().__init__(place, _Handler)
@@ -119,9 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
             case "/metrics":
                 self._answer(HTTPStatus.OK, CONTENT_TYPE, self.server.metrics.render())
             case "/healthz":
-                self._answer(HTTPStatus.OK, _PLAIN_TEXT, b"ok")
+                self._answer_health(self.server.health.problems())
             case _:
                 self._answer(HTTPStatus.NOT_FOUND, _PLAIN_TEXT, b"there are /metrics and /healthz\n")
+
+    def _answer_health(self, problems: list[str]) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        self._answer(status, _PLAIN_TEXT, "\n".join(problems or ["ok"]).encode())
 
     def log_message(self, *_: object) -> None:
         """Scrapes are not worth a line."""

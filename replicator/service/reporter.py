@@ -43,8 +43,8 @@ class Reporter:
         """Say which database the next reports are about."""
         self._database = database
 
-    def failed(self, error: ReplicatorError, *, next_try_in_seconds: float) -> None:
-        """Report an error that stands until `worked`."""
+    def failed(self, error: ReplicatorError, *, next_try_in_seconds: float, will_heal: bool = False) -> None:
+        """Report an error that stands until `worked`; `will_heal` if it is tried again by itself."""
         if self._database is not None:
             self._board.failed(
                 self._database,
@@ -53,6 +53,7 @@ class Reporter:
                 kind=error.kind if isinstance(error, DestinationError) else _SOURCE,
                 next_try_at_seconds=self._clock() + next_try_in_seconds,
                 activity=self._activity,
+                will_heal=will_heal,
             )
 
     def worked(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,9 @@ import structlog
 
 from replicator.checkpoint.pinned import discard_pinned
 from replicator.errors import InterruptedTransferError, ReplicatorError
+from replicator.liveness import Vitals
 from replicator.service.lock import hold_checkpoint_root
+from replicator.service.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +45,10 @@ class Part(Protocol):
     def thread_name(self) -> str:
         """The name of that thread."""
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether it gives signs of life (`replicator.liveness`), without which the service counts as hung."""
+
     def run(self) -> None:
         """Work until stopped."""
 
@@ -54,7 +60,8 @@ class Service:
     """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything.
 
     `steady` are the parts that have no place in a single pass.
-    `companions` are entered before the work of `run` begins, and left when all of it has ended.
+    `companions` are entered before the work of `run` begins, and left when all of it has ended. `manager` is told
+    of both.
     """
 
     def __init__(  # noqa: PLR0913 - what there is to run
@@ -66,6 +73,8 @@ class Service:
         stop: threading.Event,
         steady: Sequence[Part] = (),
         companions: Sequence[AbstractContextManager[object]] = (),
+        vitals: Vitals | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._roots = roots
         self._loops = loops
@@ -73,6 +82,8 @@ class Service:
         self._steady = steady
         self._stop = stop
         self._companions = companions
+        self._vitals = vitals or Vitals()
+        self._manager = manager or ServiceManager()
         self._failed = threading.Event()
 
     def run(self) -> None:
@@ -86,11 +97,13 @@ class Service:
             for companion in self._companions:
                 stack.enter_context(companion)
             parts: tuple[Part, ...] = (*self._loops, *self._workers, *self._steady)
-            threads = [self._thread(part.thread_name, part.run) for part in parts]
+            threads = [self._thread(part) for part in parts]
             _log.info("service.started", databases=len(self._loops), destinations=len(self._workers))
             for thread in threads:
                 thread.start()
+            self._manager.ready()
             self._stop.wait()
+            self._manager.stopping()
             for part in parts:
                 part.wake()
             for thread in threads:
@@ -127,10 +140,13 @@ class Service:
             root.recover()
             discard_pinned(root)
 
-    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+    def _thread(self, part: Part) -> threading.Thread:
+        name = part.thread_name
+
         def guarded() -> None:
             try:
-                work()
+                with self._vitals.watch(name) if part.is_watched else nullcontext():
+                    part.run()
             # Half a service would look like a whole one: stop it, loudly.
             except ReplicatorError as error:
                 _log.error("service.failed", thread=name, error=error)

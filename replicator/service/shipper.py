@@ -17,6 +17,7 @@ from replicator.errors import (
     PermanentDestinationError,
     TransientDestinationError,
 )
+from replicator.liveness import beat
 from replicator.service.status import Activity
 from replicator.units import format_duration
 
@@ -31,6 +32,8 @@ _log = structlog.get_logger()
 
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 30.0
+#: So that a thread that waits for work can be told from one that hangs.
+_LOOK_EVERY_SECONDS: Final = 30.0
 
 
 class Shipper:
@@ -47,6 +50,7 @@ class Shipper:
     ) -> None:
         self.name = name
         self.thread_name = f"shipping {name}"
+        self.is_watched = True
         self._destination = destination
         self._lines = lines
         self._board = board
@@ -63,7 +67,9 @@ class Shipper:
         """Work until stopped."""
         try:
             while not self._stop.is_set():
-                self._woken.wait()
+                beat(_LOOK_EVERY_SECONDS)
+                if not self._woken.wait(_LOOK_EVERY_SECONDS):
+                    continue
                 self._woken.clear()
                 for line in self._lines:
                     if not self._stop.is_set():
@@ -72,6 +78,7 @@ class Shipper:
             self._destination.close()
 
     def _try(self, line: ShippingLine) -> None:
+        beat()
         wait_seconds, not_before = self._waits.get(line, (_FIRST_WAIT_SECONDS, 0.0))
         if time.monotonic() < not_before:
             line.tell_backlog()
@@ -108,5 +115,6 @@ class Shipper:
             kind=error.kind,
             next_try_at_seconds=time.time() + wait_seconds,
             activity=Activity.SHIP,
+            will_heal=isinstance(error, TransientDestinationError),
         )
         line.tell_backlog()

@@ -25,6 +25,7 @@ from replicator.errors import (
     SourceError,
     SupersededError,
 )
+from replicator.liveness import beat
 from replicator.replica.growing import GrowingGeneration, LogPrefix
 from replicator.replica.layout import ReplicaLayout, parse_link_text
 from replicator.service.checkpoint_wish import CheckpointWish
@@ -45,6 +46,7 @@ _log = structlog.get_logger()
 #: Of less than this a copy on the destination's side saves nothing.
 _WORTH_COPYING_BYTES: Final = 256 << 10
 _LOOK_SECONDS: Final = 30.0
+_LOCK_SECONDS: Final = 5.0
 #: Times of files are not those of the clock to the last digit.
 _ROUNDING_SECONDS: Final = 0.001
 
@@ -237,7 +239,7 @@ class ShippingLine:
 
         Raises `DestinationError`; what was not confirmed is sent again the next time.
         """
-        with self._lock:
+        with self._for_shipping():
             self._wish.pass_on()
             target = self._target
             if target is None:
@@ -255,6 +257,16 @@ class ShippingLine:
                 return
             if ended:
                 self._give_up(ended)
+
+    @contextmanager
+    def _for_shipping(self) -> Iterator[None]:
+        """Hold the lock. Who publishes may hold it for as long as he waits for the destination."""
+        while not self._lock.acquire(timeout=_LOCK_SECONDS):
+            beat(_LOCK_SECONDS)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _give_up(self, reason: str) -> None:
         """Leave the generation as it is: complete, and as new as its journal says."""

@@ -144,6 +144,38 @@ def test_a_reload_is_not_taken_for_an_end(config: ConfigFile, states: TwoStates,
         service.stop()
 
 
+# --- hooks -------------------------------------------------------------------------------------------
+
+
+def test_hooks_and_what_they_do_wrong(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    # The service blocks the signals that end it; what it starts must not.
+    hook.write_text(
+        f"#!/bin/sh\nenv > {tmp_path}/$REPLICATOR_EVENT.new\n"
+        f"mv {tmp_path}/$REPLICATOR_EVENT.new {tmp_path}/$REPLICATOR_EVENT\nkill -TERM $$\n"
+    )
+    hook.chmod(0o755)
+    config.database("app", states.begin(tmp_path / "db"), interval="1s").directory("here", tmp_path / "here")
+    config.database("none", tmp_path / "no-database", interval="1s")
+    config.service.update({"on_publish": [hook], "on_failure": [hook]})
+    environment = {"NOTIFY_SOCKET": "@nobody-listens-here"}
+    with RunningProgram("run", "-c", config.write(), environment=environment) as service:
+        service.wait_for("publish.done", times=2)
+        failed = service.wait_for("checkpoint.failed", times=2)
+        killed = service.wait_for("hook.failed", on="checkpoint_failed")
+        service.wait_for("hook.failed", on="published", times=2)
+        finished = service.stop()
+    assert "was killed by signal 15" in killed["error"]
+    assert len(finished.events("hook.failed", on="checkpoint_failed")) == 1
+    published = (tmp_path / "published").read_text().splitlines()
+    assert "REPLICATOR_DATABASE=app" in published
+    assert "REPLICATOR_DESTINATION=here" in published
+    assert any(line.startswith("REPLICATOR_GENERATION=2") for line in published)
+    assert not any(line.startswith("NOTIFY_SOCKET") for line in published)
+    variables = (tmp_path / "checkpoint_failed").read_text().splitlines()
+    assert f"REPLICATOR_ERROR={failed['error']}" in variables
+
+
 # --- one process for a checkpoint root ---------------------------------------------------------------
 
 

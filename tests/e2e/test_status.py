@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import signal
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.program import ConfigFile, RunningProgram, run_program
+from tests.support.program import PROGRAM, ConfigFile, RunningProgram, run_program
 from tests.support.published import wait_until
 
 if TYPE_CHECKING:
@@ -237,6 +241,52 @@ def test_a_state_file_of_something_else(config: ConfigFile, tmp_path: Path) -> N
     refused = run_program("status", "-c", config.write(), code=FAILED)
     assert "status.json is not what this version" in refused.errors
     assert "hint: " in refused.errors
+
+
+def test_two_services_with_one_state_dir(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    config.database("app", states.begin(tmp_path / "db")).directory("here", tmp_path / "here")
+    other = ConfigFile(tmp_path / "other.toml").database("other", states.begin(tmp_path / "db2"))
+    other.directory("there", tmp_path / "there")
+    with RunningProgram("run", "-c", config.write()) as service:
+        generation = pair_when(service, config, "here", is_published)["generation"]
+        refused = run_program("run", "-c", other.write(), code=FAILED)
+        assert pair_when(service, config, "here", is_published)["generation"] == generation
+        service.stop()
+    assert f"state_dir {tmp_path / 'state'} is held by process {service.process.pid} (" in refused.errors
+    assert "hint: one service for each state_dir" in refused.errors
+    assert not refused.events("checkpoint.made")
+
+
+def test_watching(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    config.database("app", states.begin(tmp_path / "db")).directory("here", tmp_path / "here")
+    with RunningProgram("status", "--watch", "-c", config.write()) as shown:
+        wait_until(lambda: "has never run" in shown.output(), "the first look")
+        with RunningProgram("run", "-c", config.path) as service:
+            wait_until(lambda: f"process {service.process.pid}" in shown.output(), "the next looks")
+            service.stop()
+        wait_until(lambda: "it stopped at 2" in shown.output(), "the last looks")
+        shown.send(signal.SIGINT)
+        finished = shown.wait()
+    assert finished.code == 0
+    assert finished.errors == ""
+    refused = run_program("status", "--watch", "--json", "-c", config.path, code=2)
+    assert "--json" in refused.errors
+
+
+def test_watching_on_a_terminal(config: ConfigFile, tmp_path: Path) -> None:
+    config.database("app", tmp_path / "db").directory("here", tmp_path / "here").write()
+    terminal, inner = pty.openpty()
+    command: list[str | Path] = [PROGRAM, "status", "--watch", "-c", config.path]
+    with subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner) as process:
+        os.close(inner)
+        seen = b""
+        while seen.count(b"\x1b[H") < 2:
+            seen += os.read(terminal, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    os.close(terminal)
+    assert b"has never run" in seen
+    assert b"\x1b[K\r\n" in seen
 
 
 # --- metrics -------------------------------------------------------------------------------------------

@@ -146,7 +146,13 @@ def run_program(*arguments: object, code: int = 0) -> Finished:
 class RunningProgram:
     """The program from construction until it ends, or the `with` block does: then it is killed."""
 
-    def __init__(self, *arguments: object, command: tuple[object, ...] = (PROGRAM,)) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        command: tuple[object, ...] = (PROGRAM,),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Its environment is that of the tests, and what `environment` adds."""
         self._output = os.memfd_create("output")
         self._errors = os.memfd_create("errors")
         self.process = subprocess.Popen(
@@ -154,6 +160,7 @@ class RunningProgram:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._errors,
+            env={**os.environ, **(environment or {})},
         )
 
     def __enter__(self) -> Self:
@@ -173,6 +180,10 @@ class RunningProgram:
     def errors(self) -> str:
         """Return what stands on standard error so far."""
         return _content(self._errors)
+
+    def output(self) -> str:
+        """Return what stands on standard output so far."""
+        return _content(self._output)
 
     def events(self, event: str, **fields: object) -> list[Event]:
         """Return the log lines of that name so far in which `fields` are as given."""

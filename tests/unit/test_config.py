@@ -13,6 +13,7 @@ from replicator.config import (
     DatabaseConfig,
     DestinationConfig,
     FreeSpaceFloor,
+    HeartbeatUrl,
     KeepConfig,
     ListenAddress,
     LogFormat,
@@ -91,9 +92,15 @@ def test_the_defaults_that_the_example_shows_are_the_defaults(tmp_path: Path) ->
     # The defaults that are no values, so that the example shows others.
     assert uncommented["destinations"][0].pop("limit_bytes_per_second") == 20 * 1024**2
     assert uncommented["service"].pop("drill_folder") == Path("/var/tmp")  # noqa: S108 - not used here
+    shown = uncommented["service"]
+    assert shown.pop("max_lag_seconds") == 600.0
+    assert shown.pop("on_publish") == ("/usr/local/bin/published",)
+    assert shown.pop("on_failure") == ("/usr/local/bin/page-me", "--urgent")
+    assert shown.pop("heartbeat_url") == {"text": "https://hc.example.org/0e4f"}
     expected = load_config(EXAMPLE).model_dump()
     assert expected["destinations"][0].pop("limit_bytes_per_second") is None
-    assert expected["service"].pop("drill_folder") is None
+    for key in ("drill_folder", "max_lag_seconds", "on_publish", "on_failure", "heartbeat_url"):
+        assert expected["service"].pop(key) is None
     assert uncommented == expected
 
 
@@ -161,6 +168,12 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
         metrics = "[::1]:9464"
         drill = "12h"
         drill_folder = "/srv/drills"
+        max_lag = "2m"
+        on_publish = ["/usr/bin/published", "-v"]
+        on_failure = ["failed"]
+        hook_timeout = "5s"
+        heartbeat_url = "https://beat.example.org:8443/abc?x=1"
+        heartbeat_interval = "30s"
         log_format = "json"
         log_level = "debug"
         """
@@ -187,6 +200,12 @@ def test_every_key_has_its_effect(load: Load, monkeypatch: pytest.MonkeyPatch) -
     assert str(config.service.metrics) == "[::1]:9464"
     assert config.service.drill_seconds == 43200.0
     assert config.service.drill_folder == Path("/srv/drills")
+    assert config.service.max_lag_seconds == 120.0
+    assert config.service.on_publish == ("/usr/bin/published", "-v")
+    assert config.service.on_failure == ("failed",)
+    assert config.service.hook_timeout_seconds == 5.0
+    assert config.service.heartbeat_url == HeartbeatUrl("https://beat.example.org:8443/abc?x=1")
+    assert config.service.heartbeat_interval_seconds == 30.0
     assert config.service.log_format is LogFormat.JSON
     assert config.service.log_level is LogLevel.DEBUG
     assert [line.split(":")[0] for line in config.warnings] == ["destination[1].connections"]
@@ -200,6 +219,16 @@ def test_the_checkpoints_of_others_are_not_shipped_to(load: Load, problems: Prob
     assert load(external + 'ship_wal = "off"\n' + DESTINATION).databases[0].tick_seconds is None
     (problem,) = problems(external + 'ship_wal = "1s"\n' + DESTINATION)
     assert problem.startswith('database[0].ship_wal = "1s": needs producer = "internal"')
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://beat/hunter2", "https:///hunter2", "https://beat:99999/hunter2", "hunter2"]
+)
+def test_a_heartbeat_url_is_never_shown(problems: Problems, load: Load, url: str) -> None:
+    (problem,) = problems(DATABASE + DESTINATION + SERVICE + f'heartbeat_url = "{url}"')
+    assert problem == 'service.heartbeat_url: is no URL to fetch; write "https://HOST/PATH"'
+    config = load(DATABASE + DESTINATION + SERVICE + 'heartbeat_url = "https://beat/hunter2"')
+    assert "hunter2" not in repr(config)
 
 
 def test_a_destination_is_found_by_name(load: Load) -> None:
@@ -290,6 +319,12 @@ def test_bad_keys_of_a_destination(problems: Problems, line: str, key: str, mess
         ('drill = "0s"', "drill", 'must be more than zero, or "off"'),
         ('drill = "daily"', "drill", 'or "off"'),
         ('drill_folder = "drills"', "drill_folder", "is not absolute"),
+        ('max_lag = "1"', "max_lag", 'or "off"'),
+        ('on_publish = "hook"', "on_publish", "must be a list, a program and its arguments"),
+        ("on_failure = []", "on_failure", "must be a list, a program and its arguments"),
+        ('on_failure = [""]', "on_failure", "names no program"),
+        ('hook_timeout = "0s"', "hook_timeout", "must be more than zero"),
+        ('heartbeat_interval = "off"', "heartbeat_interval", "is not a duration"),
         ('log_format = "xml"', "log_format", 'write one of "auto", "console", "json"'),
         ('log_level = "INFO"', "log_level", 'write one of "debug", "info", "warning", "error"'),
         ('log_lvel = "info"', "log_lvel", "did you mean log_level?"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.errors import CheckpointError, LockedError
-from replicator.service.lock import LOCK_NAME, hold_checkpoint_root
+from replicator.service.lock import LOCK_NAME, hold_checkpoint_root, hold_state_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +100,23 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError), hold_checkpoint_root(tmp_path):
         pass
     assert victim.read_text() == "precious"
+
+
+# --- the folder of the state file ----------------------------------------------------------------------
+
+
+def test_one_service_for_each_state_dir(tmp_path: Path) -> None:
+    folder = tmp_path / "below" / "state"
+    for _ in range(2):
+        with hold_state_dir(folder):
+            message = f"state_dir {folder} is held by process {os.getpid()} "
+            with pytest.raises(LockedError, match=message) as caught, hold_state_dir(folder):
+                pass
+            assert "one service for each state_dir" in caught.value.hint
+
+
+def test_a_state_dir_that_cannot_be_made_is_no_reason_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    with hold_state_dir(tmp_path / "state"):
+        pass
+    assert (tmp_path / "state").read_bytes() == b""

@@ -14,7 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from replicator.config import ListenAddress
 from replicator.errors import ReplicatorError
+from replicator.liveness import Vitals
 from replicator.service.board import StatusBoard
+from replicator.service.health import Health
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
 from replicator.service.status import Watched
@@ -37,14 +39,19 @@ def metrics(board: StatusBoard) -> Metrics:
 
 
 @pytest.fixture
+def health(board: StatusBoard) -> Health:
+    return Health(board, Vitals(), max_lag_seconds=20, clock=lambda: 1030.0)
+
+
+@pytest.fixture
 def address() -> ListenAddress:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return ListenAddress("127.0.0.1", probe.getsockname()[1])
 
 
 @pytest.fixture
-def served(metrics: Metrics, address: ListenAddress) -> Iterator[str]:
-    with MetricsServer(metrics, address):
+def served(metrics: Metrics, health: Health, address: ListenAddress) -> Iterator[str]:
+    with MetricsServer(metrics, health, address):
         yield f"http://{address}"
 
 
@@ -146,28 +153,45 @@ def test_the_server(served: str, metrics: Metrics) -> None:
     assert caught.value.code == 404
 
 
-def test_an_address_in_use_is_named_with_the_remedy(metrics: Metrics, address: ListenAddress) -> None:
+def test_a_lag_that_is_too_long_makes_health_bad(served: str, board: StatusBoard) -> None:
+    for destination in ("here", "far"):
+        board.caught_up("app", destination, state_at_seconds=1000.0)
+    board.caught_up("app", "here", state_at_seconds=1020.0)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(f"{served}/healthz")
+    with caught.value as answer:
+        assert answer.code == 503
+        assert answer.read() == b"app at far lags for 30.0 s, more than max_lag = 20.0 s"
+    board.caught_up("app", "far", state_at_seconds=1010.0)
+    assert get(f"{served}/healthz")[0] == "ok"
+
+
+def test_an_address_in_use_is_named_with_the_remedy(
+    metrics: Metrics, health: Health, address: ListenAddress
+) -> None:
     with (
         socket.create_server((address.host, address.port)),
         pytest.raises(ReplicatorError, match=f"metrics on {address}: Address already in use") as caught,
-        MetricsServer(metrics, address),
+        MetricsServer(metrics, health, address),
     ):
         pass
     assert "service.metrics" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["a..b", "192.0.2.1"])
-def test_an_address_of_somebody_else(metrics: Metrics, host: str) -> None:
+def test_an_address_of_somebody_else(metrics: Metrics, health: Health, host: str) -> None:
     with (
         pytest.raises(ReplicatorError, match=f"cannot serve metrics on {host}:9464: "),
-        MetricsServer(metrics, ListenAddress(host, 9464)),
+        MetricsServer(metrics, health, ListenAddress(host, 9464)),
     ):
         pass
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(metrics: Metrics, address: ListenAddress) -> None:
+def test_a_client_that_says_nothing_holds_up_nobody(
+    metrics: Metrics, health: Health, address: ListenAddress
+) -> None:
     before = set(threading.enumerate())
-    with MetricsServer(metrics, address):
+    with MetricsServer(metrics, health, address):
         with socket.create_connection((address.host, address.port)) as silent:
             assert get(f"http://{address}/healthz")[0] == "ok"
             started = set(threading.enumerate()) - before

@@ -1,0 +1,51 @@
+"""All that tells the world how the service fares, put together: metrics, state file, heartbeat, hooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.liveness import Vitals
+from replicator.service.board import StatusBoard
+from replicator.service.dead_mans_switch import DeadMansSwitch
+from replicator.service.health import Health
+from replicator.service.heartbeat import Heartbeat
+from replicator.service.hooks import HookRunner, HookSettings
+from replicator.service.lock import hold_state_dir
+from replicator.service.metrics import Metrics
+from replicator.service.metrics_server import MetricsServer
+from replicator.service.state_file import StateWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+    from replicator.config import ServiceConfig
+    from replicator.service.status import Watched
+    from replicator.service.systemd import ServiceManager
+
+
+class Reporting:
+    """Made of the `[service]` section; `board` and `vitals` are for those who work."""
+
+    def __init__(self, config: ServiceConfig, watched: Iterable[Watched], manager: ServiceManager) -> None:
+        self._hooks = HookRunner(_hook_settings(config))
+        self.board = StatusBoard(watched, listener=self._hooks)
+        self.vitals = Vitals()
+        self._health = Health(self.board, self.vitals, max_lag_seconds=config.max_lag_seconds)
+        self._switch = DeadMansSwitch(
+            self._health, url=config.heartbeat_url, interval_seconds=config.heartbeat_interval_seconds
+        )
+        # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
+        servers = [MetricsServer(Metrics(self.board), self._health, config.metrics)] if config.metrics else []
+        self.companions: tuple[AbstractContextManager[object], ...] = (
+            *servers,
+            hold_state_dir(config.state_dir),
+            self._hooks,
+            StateWriter(self.board, config.state_dir),
+            Heartbeat(self.vitals, self.board, manager),
+            self._switch,
+        )
+
+
+def _hook_settings(config: ServiceConfig) -> HookSettings:
+    return HookSettings(config.on_publish, config.on_failure, config.hook_timeout_seconds)
