@@ -4,7 +4,7 @@ Files are created some way ahead of the data; data goes out in the order of the 
 that a break costs one file; the answers, renames and syncs of the files before are taken care of meanwhile.
 The way of a file:
 
-    create NAME.part - (server-side copy of a prefix) - data, sync, ask size, close - rename - sync folder - done
+    create NAME.part - (server-side copy of a prefix) - data, attributes, sync, size, close - rename - sync - done
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.local_files import SourceFile
-from replicator.destination.sftp_account import FILE_MODE, LONGEST_COPY_BYTES
+from replicator.destination.sftp_account import LONGEST_COPY_BYTES
 from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
 from replicator.destination.sftp_folder_sync import FolderSync
 from replicator.destination.sftp_replies import Attributes, ExtendedReply, Handle, Reply, parse_file_system
@@ -30,33 +30,16 @@ from replicator.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path, PurePosixPath
 
-    from replicator.destination.interface import TransferObserver
+    from replicator.destination.interface import FileAttributes, TransferObserver
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_connection import SftpConnection
+    from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_protocol import Request
 
 _CREATED_AHEAD = 32
 # So much is left unsynced at a time: no single request may outlast the timeout.
 _SYNC_EVERY_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file to be made: a server-side copy of `prefix_bytes` of `prefix`, then the rest of `source`.
-
-    Without a `source` it is a copy of all of `prefix`. Paths of bytes are those that the server knows.
-    """
-
-    name: PurePosixPath
-    target: bytes
-    part: bytes
-    folder: bytes
-    source: Path | None = None
-    size_bytes: int = 0
-    prefix: bytes | None = None
-    prefix_bytes: int = 0
 
 
 class _Phase(Enum):
@@ -81,6 +64,7 @@ class _File:
     stored_bytes: int | None = None
     sha256: str = ""
     failed: bool = False
+    skipped: SourceError | None = None
 
 
 class Uploader:
@@ -189,7 +173,7 @@ class Uploader:
 
     def _create(self, job: Job) -> _File:
         file = _File(job, prefix_bytes=job.prefix_bytes, size_bytes=job.size_bytes)
-        request = protocol.create_file(job.part, FILE_MODE)
+        request = protocol.create_file(job.part, job.first_mode)
 
         def opened(reply: Reply) -> None:
             if isinstance(reply, Handle):
@@ -236,12 +220,17 @@ class Uploader:
             try:
                 self._copy_prefix(file, file.handle)
                 if file.job.source is not None:
-                    with SourceFile(file.job.source, file.size_bytes) as source:
+                    with SourceFile(file.job.source, file.size_bytes, unsettled=file.job.optional) as source:
                         source.skip(file.prefix_bytes)
                         self._send_data(file, file.handle, source)
                         file.sha256 = source.sha256()
+                        if file.job.optional:
+                            source.check_unchanged()
             except SourceError as error:
-                self._fail(file, error)
+                if file.job.optional:
+                    file.failed, file.skipped = True, error
+                else:
+                    self._fail(file, error)
         self._end_sending(file)
 
     def _copy_prefix(self, file: _File, handle: bytes) -> None:
@@ -277,7 +266,7 @@ class Uploader:
                 file.unanswered -= 1
                 raise
             unsynced_bytes += step
-            if unsynced_bytes >= _SYNC_EVERY_BYTES and self._can_sync:
+            if unsynced_bytes >= _SYNC_EVERY_BYTES and self._can_sync and file.job.sync:
                 self._post(file, protocol.sync(handle), self._checked(file, "sync"))
                 unsynced_bytes = 0
 
@@ -293,7 +282,9 @@ class Uploader:
         """Post what closes the file; once all is answered, `_go_on` decides."""
         file.phase = _Phase.SENT
         if file.handle is not None:
-            if not file.failed and self._can_sync:
+            if not file.failed and file.job.attributes is not None:
+                self._set_attributes(file, file.handle, file.job.attributes)
+            if not file.failed and self._can_sync and file.job.sync:
                 self._post(file, protocol.sync(file.handle), self._checked(file, "sync"))
             self._post(file, protocol.file_status(file.handle), lambda reply: _measure(file, reply))
             self._post(file, protocol.close(file.handle), self._checked(file, "close"))
@@ -301,6 +292,15 @@ class Uploader:
             self._post(file, protocol.close(file.prefix_handle), lambda _: None)
         if file.unanswered == 0:
             self._go_on(file)
+
+    def _set_attributes(self, file: _File, handle: bytes, attributes: FileAttributes) -> None:
+        """Set the owner first: a change of it takes setuid bits away."""
+        if attributes.owner is not None:
+            owner = protocol.owner_of(attributes.owner.user_id, attributes.owner.group_id)
+            # The account may not, perhaps: that is no failure.
+            self._post(file, protocol.set_file_status(handle, owner), lambda _: None)
+        rest = protocol.mode_and_time(attributes.mode, attributes.stored_seconds)
+        self._post(file, protocol.set_file_status(handle, rest), self._checked(file, "set the attributes of"))
 
     def _go_on(self, file: _File) -> None:
         """Take the next step of a file all of whose requests are answered."""
@@ -316,16 +316,27 @@ class Uploader:
         if file.phase in {_Phase.SENT, _Phase.RENAMING} and file.failed and file.handle is not None:
             file.phase = _Phase.REMOVING
             self._post(file, protocol.remove(file.job.part), lambda _: None)
+        elif file.phase is _Phase.REMOVING and file.skipped is not None and self._observer is not None:
+            self._observer.file_skipped(file.job.name, file.skipped)
 
     def _renamed(self, file: _File, reply: Reply) -> None:
         if is_missing(reply):
+            request = protocol.path_status(file.job.folder, follow=True)
+            self._post(file, request, lambda found: self._missed(file, reply, found))
+        elif not succeeded(reply):
+            self._refuse(file, reply, "rename the finished")
+        elif file.job.sync:
+            self._folders.sync(file.job.folder, lambda: self._done(file))
+        else:
+            self._done(file)
+
+    def _missed(self, file: _File, renamed: Reply, folder: Reply) -> None:
+        if is_missing(folder):
+            self._refuse(file, renamed, "rename the finished")
+        else:
             # Another session, perhaps one of ours that was given up, has taken it away.
             message = f"{self._label}: {file.job.name} vanished while it was written"
             self._fail(file, TransientDestinationError(message))
-        elif not succeeded(reply):
-            self._refuse(file, reply, "rename the finished")
-        else:
-            self._folders.sync(file.job.folder, lambda: self._done(file))
 
     def _done(self, file: _File) -> None:
         if self._observer is not None:
