@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from replicator.destination.interface import TransferObserver
+    from replicator.errors import SourceError
 
 
 class ProgressDisplay:
@@ -95,6 +96,10 @@ class TransferLine:
         self._files_done += 1
         self._progress.update(self._task, files=self._files())
         self._observer.file_done(target, sha256)
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """See `TransferObserver`."""
+        self._observer.file_skipped(target, error)
 
     def stop_requested(self) -> bool:
         """See `TransferObserver`."""

@@ -16,110 +16,45 @@ Rules that hold for every method of every adapter:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from replicator.destination.values import (
+    Append,
+    Capabilities,
+    Download,
+    Entry,
+    EntryKind,
+    FileAttributes,
+    Link,
+    Owner,
+    Prefix,
+    SymbolicLink,
+    Upload,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path, PurePosixPath
     from types import TracebackType
     from typing import Self
 
+    from replicator.errors import SourceError
 
-class EntryKind(Enum):
-    """What a name at a destination is."""
-
-    FILE = "file"
-    FOLDER = "folder"
-    SYMLINK = "symlink"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a folder, links not followed. `modified_seconds` is seconds since the epoch."""
-
-    name: str
-    kind: EntryKind
-    size_bytes: int
-    modified_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the destination offers beyond plain files; asked once for each connection."""
-
-    hard_link: bool
-    server_copy: bool
-    fsync: bool
-    free_space: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """A file at the destination whose first `size_bytes` bytes are those of the file to be uploaded."""
-
-    path: PurePosixPath
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One local file to be stored: its first `size_bytes` bytes become `target`.
-
-    With a `prefix` the destination copies those bytes on its own side (needs `server_copy`) and only the rest
-    is sent.
-    """
-
-    source: Path
-    target: PurePosixPath
-    size_bytes: int
-    prefix: Prefix | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A second name, `target`, for the existing file `source`; both at the destination."""
-
-    source: PurePosixPath
-    target: PurePosixPath
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Bytes `offset` to `size_bytes` of `source` are written to the local file `target` at the same place.
-
-    `target` must exist with at least `offset` bytes when `offset` is above 0; those bytes are read back so
-    that the digest covers the whole file. It ends up exactly `size_bytes` long.
-
-    Without a `target` the bytes are only read for their digest and stored nowhere; `file_done` then reports
-    the `source`.
-    """
-
-    source: PurePosixPath
-    target: Path | None
-    size_bytes: int
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """`data` for a file that grows in place: it is written at byte `offset` of `target`.
-
-    At 0 a missing file is created, with the mode of all files. Above 0 the file must be there, with `offset`
-    bytes at least: no append leaves a gap. Bytes that lie there already are written over. Other hard links to
-    the file see all of that.
-    """
-
-    target: PurePosixPath
-    offset: int
-    data: bytes | bytearray
-
-    @property
-    def end(self) -> int:
-        """The byte of the file after the last one of `data`."""
-        return self.offset + len(self.data)
+__all__ = [
+    "Append",
+    "Capabilities",
+    "Destination",
+    "Download",
+    "Entry",
+    "EntryKind",
+    "FileAttributes",
+    "Link",
+    "Owner",
+    "Prefix",
+    "SymbolicLink",
+    "TransferObserver",
+    "Upload",
+]
 
 
 class TransferObserver(Protocol):
@@ -129,7 +64,10 @@ class TransferObserver(Protocol):
         """`count` more bytes crossed the wire (for a directory: were copied)."""
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
-        """`target` is complete, durable and under its final name; lower-case hex digest of all of it."""
+        """`target` is complete and has its name, durably unless `sync` was off; lower-case hex digest of it."""
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """Nothing was stored as `target`, for the fault of the local file. Of `optional` uploads alone."""
 
     def stop_requested(self) -> bool:
         """Whether to begin no further file and raise `InterruptedTransferError`."""
@@ -151,6 +89,17 @@ class Destination(Protocol):
         Raises `NotFoundError` if there is no such folder.
         """
 
+    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+        """List many folders, several in flight, in any order; None for one that is missing or is no folder.
+
+        A link is no folder, unlike in `list_folder`. Only the listings in flight take memory. No other method may
+        be called before the last result was taken.
+
+        `folders` is consumed as there is room. When it ends while results are still to come, it is asked for
+        more after each of them, so a caller may add to what it iterates over: by an iterator with a queue, that
+        is, for a generator that has ended stays so.
+        """
+
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file; links are followed.
 
@@ -160,11 +109,21 @@ class Destination(Protocol):
     def read_link(self, path: PurePosixPath) -> str:
         """Where the symbolic link points, as it is written in it. Raises `NotFoundError` if it is no link."""
 
+    def read_links(self, links: Sequence[PurePosixPath]) -> list[str | None]:
+        """As `read_link`, many in flight, in the order given; None for one that is missing or is no link."""
+
     def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
         """Store a small file durably; an existing one is replaced by an atomic rename."""
 
     def make_folder(self, folder: PurePosixPath) -> None:
         """Create `folder` and its parents; those that exist are left as they are."""
+
+    def make_folders(self, folders: Sequence[PurePosixPath]) -> None:
+        """Create folders, parents first in the sequence, many in flight and unsynced; existing ones are left.
+
+        Raises `NotFoundError` if a parent is missing; another `PermanentDestinationError` if a name is taken by
+        what is no folder, be it a link to one. All that can be made are made, whatever happens to the others.
+        """
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files as real copies, several in flight.
@@ -174,8 +133,9 @@ class Destination(Protocol):
         An existing target is replaced.
         What was reported by `file_done` stays whatever happens to the others.
 
-        Raises `SourceChangedError` if a local file is shorter than its `size_bytes`, `NoSpaceError`,
-        `MissingCapabilityError` for a prefix without `server_copy`, `InterruptedTransferError`.
+        Raises `SourceChangedError` if a local file is shorter than its `size_bytes`, `NotFoundError` if a folder
+        is missing, `NoSpaceError`, `MissingCapabilityError` for a prefix without `server_copy`,
+        `InterruptedTransferError`.
         """
 
     def link(self, links: Sequence[Link]) -> None:
@@ -238,6 +198,28 @@ class Destination(Protocol):
 
     def point_link(self, link: PurePosixPath, target: str) -> None:
         """Make `link` a symbolic link with the text `target`, by an atomic rename over what was there."""
+
+    def make_symlinks(self, links: Sequence[SymbolicLink]) -> None:
+        """Make symbolic links, many in flight and unsynced; a file or link of that name is replaced atomically.
+
+        Raises `NotFoundError` if a folder is missing; another `PermanentDestinationError` if the name is taken by
+        a folder. All that can be made are made, whatever happens to the others.
+        """
+
+    def set_attributes(self, items: Sequence[tuple[PurePosixPath, FileAttributes]]) -> list[PurePosixPath]:
+        """Set what files and folders carry, many in flight and unsynced; return those that are missing.
+
+        Links are never followed: one that took a name counts as missing, and so does what is neither file nor
+        folder. The attributes are those of the last time when a path comes twice.
+
+        Raises `AccessDeniedError` if mode or time may not be set, after the others were.
+        """
+
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links, many in flight and unsynced; missing ones are fine.
+
+        Raises `PermanentDestinationError` if one is a folder, after the others were removed.
+        """
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link (never its target) or a folder and all in it; a missing one is fine."""

@@ -5,8 +5,10 @@ Knows nothing of destinations; every adapter reads and writes local files throug
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from replicator.errors import SourceChangedError, SourceError, TargetError
@@ -18,25 +20,45 @@ if TYPE_CHECKING:
     from typing import Self
 
 _HASH_CHUNK_BYTES = 1 << 20
+# What open(2) says of a link that is not followed, of a socket, and of a name below what was a folder.
+_NO_LONGER_FILE = {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
 
 
 class SourceFile:
     """The first `size_bytes` of a local file, read in order; `sha256` covers what was read.
 
-    Raises `SourceChangedError` if it is shorter or gone, `SourceError` if it cannot be read.
+    Raises `SourceChangedError` if it is shorter or gone, `SourceError` if it cannot be read. `unsettled` is for
+    names to which anything may happen meanwhile: only a regular file is opened, no link followed, no pipe waited
+    for, and `check_unchanged` tells whether what was read is of one piece.
     """
 
-    def __init__(self, path: Path, size_bytes: int) -> None:
+    def __init__(self, path: Path, size_bytes: int, *, unsettled: bool = False) -> None:
         self._path = path
         self._size_bytes = size_bytes
         self._hash = hashlib.sha256()
         self.position_bytes = 0
+        flags = os.O_RDONLY | os.O_CLOEXEC
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK if unsettled else flags)
         except FileNotFoundError as error:
             raise SourceChangedError(f"{path} is gone") from error
         except OSError as error:
+            if unsettled and error.errno in _NO_LONGER_FILE:
+                raise SourceChangedError(f"{path} is no file any more") from error
             raise SourceError(f"cannot open {path}: {error.strerror}") from error
+        self._opened = os.fstat(self._fd)
+        if unsettled and not stat.S_ISREG(self._opened.st_mode):
+            self.close()
+            raise SourceChangedError(f"{path} is no file any more")
+
+    def check_unchanged(self) -> None:
+        """Raise `SourceChangedError` if the name has another file by now, or the file another size or time."""
+        try:
+            now = self._path.lstat()
+        except OSError as error:
+            raise SourceChangedError(f"{self._path} vanished while it was read") from error
+        if _identity(now) != _identity(self._opened):
+            raise SourceChangedError(f"{self._path} changed while it was read")
 
     @property
     def remaining_bytes(self) -> int:
@@ -85,6 +107,10 @@ class SourceFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class TargetFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from replicator.errors import ProtocolError
@@ -32,3 +33,9 @@ def checked_text(path: PurePosixPath) -> str:
 def part_of(target: PurePosixPath) -> PurePosixPath:
     """Return the name under which `target` is written until it is complete."""
     return target.with_name(target.name + PART_SUFFIX)
+
+
+def private_part_of(target: PurePosixPath) -> PurePosixPath:
+    """As `part_of`, where any name may be in use, and names may be as long as file systems have them."""
+    digest = hashlib.sha256(str(target).encode("utf-8", "surrogateescape")).hexdigest()
+    return target.with_name(f".{digest[:32]}{PART_SUFFIX}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
+from replicator.destination.restartable import RestartableListing, TransferProgress
 from replicator.errors import (
     ConnectionLostError,
     DestinationError,
@@ -21,7 +22,7 @@ from replicator.errors import (
 from replicator.liveness import beat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path, PurePosixPath
     from types import TracebackType
     from typing import Self
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
         Destination,
         Download,
         Entry,
+        FileAttributes,
         Link,
+        SymbolicLink,
         TransferObserver,
         Upload,
     )
@@ -97,6 +100,12 @@ class RetryingDestination:
         """All names in `folder`."""
         return self._retry(lambda inner: inner.list_folder(folder))
 
+    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+        """List many folders; after a break those whose result was not given yet are listed again."""
+        listing = RestartableListing(folders)
+        while (found := self._retry(listing.advance)) is not None:
+            yield found
+
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
         return self._retry(lambda inner: inner.read_bytes(path, limit_bytes=limit_bytes))
@@ -105,6 +114,10 @@ class RetryingDestination:
         """Where the symbolic link points."""
         return self._retry(lambda inner: inner.read_link(path))
 
+    def read_links(self, links: Sequence[PurePosixPath]) -> list[str | None]:
+        """Where many symbolic links point."""
+        return self._retry(lambda inner: inner.read_links(links))
+
     def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
         """Store a small file durably."""
         self._retry(lambda inner: inner.write_bytes(path, data))
@@ -112,6 +125,10 @@ class RetryingDestination:
     def make_folder(self, folder: PurePosixPath) -> None:
         """Create `folder` and its parents."""
         self._retry(lambda inner: inner.make_folder(folder))
+
+    def make_folders(self, folders: Sequence[PurePosixPath]) -> None:
+        """Create many folders."""
+        self._retry(lambda inner: inner.make_folders(folders))
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links."""
@@ -128,6 +145,18 @@ class RetryingDestination:
     def point_link(self, link: PurePosixPath, target: str) -> None:
         """Make `link` a symbolic link with the text `target`."""
         self._retry(lambda inner: inner.point_link(link, target))
+
+    def make_symlinks(self, links: Sequence[SymbolicLink]) -> None:
+        """Make many symbolic links."""
+        self._retry(lambda inner: inner.make_symlinks(links))
+
+    def set_attributes(self, items: Sequence[tuple[PurePosixPath, FileAttributes]]) -> list[PurePosixPath]:
+        """Set what many files and folders carry."""
+        return self._retry(lambda inner: inner.set_attributes(items))
+
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove many files and links."""
+        self._retry(lambda inner: inner.remove_files(paths))
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it."""
@@ -169,7 +198,7 @@ class RetryingDestination:
         name_of: Callable[[_Item], PurePosixPath | Path],
         act: Callable[[Destination, Sequence[_Item], TransferObserver], None],
     ) -> None:
-        seen = _Progress(observer)
+        seen = TransferProgress(observer)
 
         def go_on(inner: Destination) -> None:
             act(inner, [item for item in items if name_of(item) not in seen.done], seen)
@@ -260,23 +289,3 @@ class RetryingDestination:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Progress:
-    """Passes everything on, and remembers what is done."""
-
-    def __init__(self, observer: TransferObserver) -> None:
-        self._observer = observer
-        self.done: set[PurePosixPath | Path] = set()
-        self.got_on = False
-
-    def bytes_moved(self, count: int) -> None:
-        self._observer.bytes_moved(count)
-
-    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
-        self.done.add(target)
-        self.got_on = True
-        self._observer.file_done(target, sha256)
-
-    def stop_requested(self) -> bool:
-        return self._observer.stop_requested()

@@ -1,8 +1,9 @@
 """A destination that is an SFTP account: the contract of `Destination` in requests of the protocol.
 
-Bulk transfers are in `sftp_upload` and `sftp_download`, files that grow in `sftp_append` and `sftp_in_place`,
-links and renames in `sftp_names`, whole folders in `sftp_folders`, the session in `sftp_connection`, the way there
-in `sftp_login`. Retrying is for others: an object whose connection broke stays broken.
+Bulk transfers are in `sftp_bulk`, files that grow in `sftp_append` and `sftp_in_place`,
+hard links and renames in `sftp_names`, symbolic links in `sftp_symlinks`, whole folders in `sftp_folders`, many
+names at once in `sftp_listings` and `sftp_trees`, the session in `sftp_connection`, the way there in `sftp_login`.
+Retrying is for others: an object whose connection broke stays broken.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from replicator.destination.interface import Capabilities, Entry, EntryKind
 from replicator.destination.paths import part_of
 from replicator.destination.sftp_account import FILE_MODE, SftpAccount
 from replicator.destination.sftp_append import Appender
+from replicator.destination.sftp_bulk import SftpBulk
 from replicator.destination.sftp_connection import SftpConnection
-from replicator.destination.sftp_download import Downloader, Fetch
 from replicator.destination.sftp_errors import is_missing, succeeded
 from replicator.destination.sftp_folders import SftpFolders, kind_of
-from replicator.destination.sftp_helpers import NO_SHARING, Helpers, Sharing
+from replicator.destination.sftp_helpers import NO_SHARING, Sharing
 from replicator.destination.sftp_in_place import InPlaceFiles
-from replicator.destination.sftp_job import Job
+from replicator.destination.sftp_listings import SftpListings
 from replicator.destination.sftp_names import SftpNames
 from replicator.destination.sftp_replies import (
     Attributes,
@@ -31,7 +32,8 @@ from replicator.destination.sftp_replies import (
     Status,
     StatusCode,
 )
-from replicator.destination.sftp_upload import Uploader
+from replicator.destination.sftp_symlinks import SftpSymlinks
+from replicator.destination.sftp_trees import SftpTrees
 from replicator.errors import (
     DestinationError,
     NotFoundError,
@@ -40,20 +42,27 @@ from replicator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from replicator.destination.interface import Append, Download, Link, TransferObserver, Upload
+    from replicator.destination.interface import (
+        Append,
+        Download,
+        FileAttributes,
+        Link,
+        SymbolicLink,
+        TransferObserver,
+        Upload,
+    )
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_route import SftpSettings
-    from replicator.destination.shared_batch import SharedBatch
 
 _FOLDER_MODE = 0o750
 
 
 class SftpDestination:
-    """Implements `Destination` over one SFTP session."""
+    """Implements `Destination` over an SFTP session, and further ones for bulk transfers."""
 
     def __init__(
         self,
@@ -65,12 +74,14 @@ class SftpDestination:
         self._account = SftpAccount(connection, settings.label, settings.base)
         self._connection = connection
         self._folders = SftpFolders(connection, self._account, settings.label)
+        self._listings = SftpListings(connection, self._account)
         self._names = SftpNames(connection, self._account, settings.label)
+        self._symlinks = SftpSymlinks(connection, self._account, settings.label)
+        self._trees = SftpTrees(connection, self._account, settings.label)
         self._in_place = InPlaceFiles(connection, self._account, settings.label)
         self._appender = Appender(connection, self._account, self._in_place, limiter)
-        self._helpers = Helpers(settings, limiter, sharing)
+        self._bulk = SftpBulk(connection, self._account, settings, limiter, sharing)
         self._label = settings.label
-        self._limiter = limiter
 
     @classmethod
     def connect(
@@ -117,6 +128,10 @@ class SftpDestination:
         """All names in `folder`."""
         return self._folders.list_folder(folder)
 
+    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+        """List many folders, several in flight."""
+        return self._listings.list_folders(folders)
+
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
         opened = self._connection.call(protocol.open_reading(self._account.path(path)))
@@ -139,7 +154,11 @@ class SftpDestination:
 
     def read_link(self, path: PurePosixPath) -> str:
         """Where the symbolic link points."""
-        return self._names.read_link(path)
+        return self._symlinks.read(path)
+
+    def read_links(self, links: Sequence[PurePosixPath]) -> list[str | None]:
+        """Where many symbolic links point."""
+        return self._symlinks.read_many(links)
 
     def free_bytes(self) -> int | None:
         """Space that this account may still use."""
@@ -189,6 +208,10 @@ class SftpDestination:
             parent.parent for parent, reply in zip(parents, replies, strict=True) if succeeded(reply)
         )
 
+    def make_folders(self, folders: Sequence[PurePosixPath]) -> None:
+        """Create many folders."""
+        self._trees.make_folders(folders, _FOLDER_MODE)
+
     def _unmade(self, parents: Sequence[PurePosixPath], replies: Sequence[Reply]) -> DestinationError:
         """Tell of the first folder that is not there: what lies below it is only missing because of that."""
         for parent, reply in zip(parents, replies, strict=True):
@@ -206,10 +229,7 @@ class SftpDestination:
     def copy(self, links: Sequence[Link]) -> None:
         """Make real copies."""
         self._appender.forget()
-        self._account.need(protocol.COPY_DATA, protocol.POSIX_RENAME)
-        self._uploader(None).run(
-            [self._job(item.target, prefix=self._account.path(item.source)) for item in links]
-        )
+        self._bulk.copy(links)
 
     def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file or folder another name."""
@@ -219,7 +239,21 @@ class SftpDestination:
     def point_link(self, link: PurePosixPath, target: str) -> None:
         """Make `link` a symbolic link with the text `target`."""
         self._appender.forget()
-        self._names.point_link(link, target)
+        self._symlinks.point(link, target)
+
+    def make_symlinks(self, links: Sequence[SymbolicLink]) -> None:
+        """Make many symbolic links."""
+        self._appender.forget()
+        self._symlinks.make_many(links)
+
+    def set_attributes(self, items: Sequence[tuple[PurePosixPath, FileAttributes]]) -> list[PurePosixPath]:
+        """Set what many files and folders carry."""
+        return self._trees.set_attributes(items)
+
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove many files and links."""
+        self._appender.forget()
+        self._trees.remove_files(paths)
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it."""
@@ -231,11 +265,7 @@ class SftpDestination:
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files."""
         self._appender.forget()
-        self._account.need(protocol.POSIX_RENAME)
-        if any(item.prefix is not None for item in uploads):
-            self._account.need(protocol.COPY_DATA)
-        jobs = [self._upload_job(item) for item in uploads]
-        self._helpers.upload(jobs, observer, lambda batch: self._uploader(batch).run(batch.items()))
+        self._bulk.upload(uploads, observer)
 
     def append(self, appends: Sequence[Append]) -> None:
         """Write to files in place."""
@@ -247,20 +277,16 @@ class SftpDestination:
 
     def download(self, downloads: Sequence[Download], observer: TransferObserver) -> None:
         """Fetch files."""
-        fetches = [Fetch(item, self._account.path(item.source)) for item in downloads]
-        self._helpers.download(fetches, observer, self._fetch)
-
-    def _fetch(self, batch: SharedBatch[Fetch]) -> None:
-        Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
+        self._bulk.download(downloads, observer)
 
     def warm_up(self) -> None:
         """Make the further connections that bulk transfers use; without this the first large one does."""
-        self._helpers.warm_up()
+        self._bulk.warm_up()
 
     def close(self) -> None:
         """End all sessions."""
         self._connection.close()
-        self._helpers.close()
+        self._bulk.close()
 
     def __enter__(self) -> Self:
         return self
@@ -269,40 +295,3 @@ class SftpDestination:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # --- parts ---------------------------------------------------------------------------------------
-
-    def _uploader(self, observer: TransferObserver | None) -> Uploader:
-        return Uploader(
-            self._connection,
-            label=self._label,
-            base=self._account.path(PurePosixPath()),
-            limiter=self._limiter,
-            observer=observer,
-        )
-
-    def _upload_job(self, item: Upload) -> Job:
-        if item.prefix is None:
-            return self._job(item.target, item)
-        return self._job(
-            item.target, item, prefix=self._account.path(item.prefix.path), prefix_bytes=item.prefix.size_bytes
-        )
-
-    def _job(
-        self,
-        target: PurePosixPath,
-        item: Upload | None = None,
-        *,
-        prefix: bytes | None = None,
-        prefix_bytes: int = 0,
-    ) -> Job:
-        return Job(
-            name=target,
-            target=self._account.path(target),
-            part=self._account.path(part_of(target)),
-            folder=self._account.path(target.parent),
-            source=None if item is None else item.source,
-            size_bytes=0 if item is None else item.size_bytes,
-            prefix=prefix,
-            prefix_bytes=prefix_bytes,
-        )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Enough for files of any size: opened so far ahead, none waits for its handle, and few are taken from the others
 # who work on the same batch.
 _OPENED_AHEAD = 128
-_OPENED_AHEAD_BYTES = 8 << 20
+_OPENED_AHEAD_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class SftpFolders:
             request = protocol.read_folder(reply.value)
             for page in self._connection.call_all([request] * _READS_AHEAD):
                 if isinstance(page, Names):
-                    entries.extend(_entry(name, found) for name, found in page.items if name not in {b".", b".."})
+                    entries += entries_of(page)
                 elif isinstance(page, Status) and page.code == StatusCode.EOF:
                     at_end = True
                 else:
@@ -93,6 +93,12 @@ def kind_of(found: Attributes) -> EntryKind:
     return EntryKind.SYMLINK if stat.S_ISLNK(mode) else EntryKind.OTHER
 
 
+def entries_of(page: Names) -> list[Entry]:
+    """Return what a part of a listing tells, `.` and `..` left out."""
+    return [_entry(name, found) for name, found in page.items if name not in {b".", b".."}]
+
+
 def _entry(name: bytes, found: Attributes) -> Entry:
     text = name.decode("utf-8", "surrogateescape")
-    return Entry(text, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0)
+    mode = stat.S_IMODE(found.permissions or 0)
+    return Entry(text, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0, mode, found.owner)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_download import Fetch
     from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_route import SftpSettings
-    from replicator.errors import ReplicatorError
+    from replicator.errors import ReplicatorError, SourceError
 
 
 class Direction(Enum):
@@ -89,10 +89,11 @@ class NeedBytes:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What to tell the observer: bytes moved since the last time, and files that are done."""
+    """What to tell the observer: bytes moved since the last time, files that are done, files that were skipped."""
 
     moved_bytes: int
     done: tuple[tuple[PurePosixPath | Path, str], ...]
+    skipped: tuple[tuple[PurePosixPath, SourceError], ...]
 
 
 @dataclass(frozen=True, slots=True)

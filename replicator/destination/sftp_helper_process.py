@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from replicator.destination.sftp_download import Fetch
     from replicator.destination.sftp_job import Job
+    from replicator.errors import SourceError
 
 # Each message costs both processes some 50 microseconds.
 _TELL_EVERY_SECONDS = 0.02
@@ -53,6 +54,7 @@ class _Starter:
         self._stopped = False
         self._moved_bytes = 0
         self._done: list[tuple[PurePosixPath | Path, str]] = []
+        self._skipped: list[tuple[PurePosixPath, SourceError]] = []
         self._told_at = 0.0
 
     def wait_for_batch(self) -> Direction:
@@ -82,6 +84,11 @@ class _Starter:
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         """Tell it, soon."""
         self._done.append((target, sha256))
+        self._tell_soon()
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """Tell it, soon."""
+        self._skipped.append((target, error))
         self._tell_soon()
 
     def stop_requested(self) -> bool:
@@ -115,10 +122,11 @@ class _Starter:
             self._tell()
 
     def _tell(self) -> None:
-        if self._moved_bytes or self._done:
-            self._send(Progress(self._moved_bytes, tuple(self._done)))
+        if self._moved_bytes or self._done or self._skipped:
+            self._send(Progress(self._moved_bytes, tuple(self._done), tuple(self._skipped)))
             self._moved_bytes = 0
             self._done.clear()
+            self._skipped.clear()
 
     def _send(self, message: FromHelper) -> None:
         self._pipe.send(message)

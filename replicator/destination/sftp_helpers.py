@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item", Job, Fetch)
 _MOST_ITEMS = 16
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 1 << 20
 _START_AGAIN_SECONDS = 60.0
 
 
@@ -209,10 +209,7 @@ class _Helper:
         while True:
             message: FromHelper = self._pipe.recv()
             if isinstance(message, Progress):
-                if message.moved_bytes:
-                    batch.bytes_moved(message.moved_bytes)
-                for target, sha256 in message.done:
-                    batch.file_done(target, sha256)
+                _tell(batch, message)
             elif isinstance(message, Take):
                 self._pipe.send(Work(batch.take(most_items=_MOST_ITEMS, most_bytes=_MOST_BYTES)))
             elif isinstance(message, NeedBytes) and self._limiter is not None:
@@ -225,3 +222,12 @@ class _Helper:
             if not told_to_stop and batch.stop_requested():
                 self._pipe.send(Stop())
                 told_to_stop = True
+
+
+def _tell(batch: SharedBatch[Job] | SharedBatch[Fetch], progress: Progress) -> None:
+    if progress.moved_bytes:
+        batch.bytes_moved(progress.moved_bytes)
+    for target, sha256 in progress.done:
+        batch.file_done(target, sha256)
+    for target, error in progress.skipped:
+        batch.file_skipped(target, error)

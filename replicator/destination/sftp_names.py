@@ -1,4 +1,4 @@
-"""Names over an SFTP session: hard links, symbolic links and renames."""
+"""Names over an SFTP session: hard links and renames."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from replicator.destination.interface import EntryKind
 from replicator.destination.paths import part_of
 from replicator.destination.sftp_errors import is_missing, is_unexplained
 from replicator.destination.sftp_folders import kind_of
-from replicator.destination.sftp_replies import Attributes, Names, Status, StatusCode
-from replicator.errors import MissingCapabilityError, NotFoundError, PermanentDestinationError
+from replicator.destination.sftp_replies import Attributes
+from replicator.errors import PermanentDestinationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,16 +28,6 @@ class SftpNames:
         self._connection = connection
         self._account = account
         self._label = label
-
-    def read_link(self, path: PurePosixPath) -> str:
-        """Where the symbolic link points."""
-        reply = self._connection.call(protocol.read_link(self._account.path(path)))
-        if isinstance(reply, Names) and len(reply.items) == 1:
-            return reply.items[0][0].decode("utf-8", "surrogateescape")
-        # What OpenSSH says of EINVAL, which is readlink(2)'s answer to a name that is no link.
-        if isinstance(reply, Status) and reply.code == StatusCode.BAD_MESSAGE:
-            raise NotFoundError(f"{self._label}: {path} is no symbolic link")
-        raise self._account.refusal(reply, f"read the link {path}")
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links; existing targets are replaced."""
@@ -90,20 +80,3 @@ class SftpNames:
             raise PermanentDestinationError(f"{self._label}: cannot {action}: {target} exists")
         self._account.check([self._connection.call(protocol.posix_rename(old, new))], action)
         self._account.sync_folders([source.parent, target.parent])
-
-    def point_link(self, link: PurePosixPath, target: str) -> None:
-        """Make `link` a symbolic link with the text `target`."""
-        self._account.need(protocol.POSIX_RENAME)
-        part = self._account.path(part_of(link))
-        text = self._account.encoded(target)
-        _, made, found = self._connection.call_all(
-            [protocol.remove(part), protocol.symbolic_link(text, part), protocol.read_link(part)]
-        )
-        self._account.check([made], f"make the link {link}")
-        # A server that takes the arguments as the draft has them made a link of another name.
-        if not isinstance(found, Names) or [name for name, _ in found.items] != [text]:
-            raise MissingCapabilityError(
-                f"{self._label}: the server makes symbolic links in another way than OpenSSH"
-            )
-        self._account.put_in_place(part, link)
-        self._account.sync_folders([link.parent])

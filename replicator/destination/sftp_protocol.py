@@ -19,7 +19,9 @@ LENGTH = struct.Struct(">I")
 _HEADER = struct.Struct(">IBI")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_ATTRIBUTE_OWNER = 0x02
 _ATTRIBUTE_PERMISSIONS = 0x04
+_ATTRIBUTE_TIMES = 0x08
 
 HARD_LINK = "hardlink@openssh.com"
 POSIX_RENAME = "posix-rename@openssh.com"
@@ -27,6 +29,7 @@ FSYNC = "fsync@openssh.com"
 STATVFS = "statvfs@openssh.com"
 LIMITS = "limits@openssh.com"
 COPY_DATA = "copy-data"
+SET_LINK_STATUS = "lsetstat@openssh.com"
 
 
 class RequestType(IntEnum):
@@ -39,6 +42,8 @@ class RequestType(IntEnum):
     WRITE = 6
     LSTAT = 7
     FSTAT = 8
+    SETSTAT = 9
+    FSETSTAT = 10
     OPENDIR = 11
     READDIR = 12
     REMOVE = 13
@@ -124,6 +129,32 @@ def file_status(handle: bytes) -> Request:
 def path_status(path: bytes, *, follow: bool) -> Request:
     """Ask for the attributes of a name."""
     return Request(RequestType.STAT if follow else RequestType.LSTAT, _string(path))
+
+
+def owner_of(user_id: int, group_id: int) -> bytes:
+    """Return attributes to be set: whose a file is."""
+    return struct.pack(">III", _ATTRIBUTE_OWNER, user_id, group_id)
+
+
+def mode_and_time(mode: int, modified_seconds: int) -> bytes:
+    """Return attributes to be set: permission bits and the time, which becomes that of the last access too."""
+    flags = _ATTRIBUTE_PERMISSIONS | _ATTRIBUTE_TIMES
+    return struct.pack(">IIII", flags, mode, modified_seconds, modified_seconds)
+
+
+def set_file_status(handle: bytes, attributes: bytes) -> Request:
+    """Set attributes of an open file."""
+    return Request(RequestType.FSETSTAT, _string(handle) + attributes)
+
+
+def set_path_status(path: bytes, attributes: bytes) -> Request:
+    """Set attributes of a name; links are followed."""
+    return Request(RequestType.SETSTAT, _string(path) + attributes)
+
+
+def set_link_status(path: bytes, attributes: bytes) -> Request:
+    """Set attributes of a name; a link is not followed, and its mode cannot be set."""
+    return _extended(SET_LINK_STATUS, _string(path) + attributes)
 
 
 def open_folder(path: bytes) -> Request:

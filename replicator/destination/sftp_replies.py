@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from replicator.destination.interface import Owner
 from replicator.destination.sftp_protocol import VERSION
 from replicator.errors import ProtocolError
 
@@ -72,6 +73,7 @@ class Attributes:
     size_bytes: int | None = None
     permissions: int | None = None
     modified_seconds: int | None = None
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,7 @@ class _Reader:
     def attributes(self) -> Attributes:
         flags = self.u32()
         size = self.u64() if flags & _Attribute.SIZE else None
-        if flags & _Attribute.OWNER:
-            self.take(8)
+        owner = Owner(self.u32(), self.u32()) if flags & _Attribute.OWNER else None
         permissions = self.u32() if flags & _Attribute.PERMISSIONS else None
         modified = None
         if flags & _Attribute.TIMES:
@@ -177,7 +178,7 @@ class _Reader:
             for _ in range(self.u32()):
                 self.string()
                 self.string()
-        return Attributes(size, permissions, modified)
+        return Attributes(size, permissions, modified, owner)
 
     def names(self) -> Iterator[tuple[bytes, Attributes]]:
         for _ in range(self.u32()):

@@ -4,7 +4,7 @@ Files are created some way ahead of the data; data goes out in the order of the 
 that a break costs one file; the answers, renames and syncs of the files before are taken care of meanwhile.
 The way of a file:
 
-    create NAME.part - (server-side copy of a prefix) - data, sync, close - rename - sync folder - done
+    create NAME.part - (server-side copy of a prefix) - data, attributes, sync, close - rename - sync - done
 
 A file is created anew and every byte of it is acknowledged, so its size need not be asked for; with a server-side
 copy it must be, because the answer to that does not tell how much was copied.
@@ -13,17 +13,16 @@ copy it must be, because the answer to that does not tell how much was copied.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.local_files import SourceFile
-from replicator.destination.sftp_account import FILE_MODE, LONGEST_COPY_BYTES
+from replicator.destination.sftp_account import LONGEST_COPY_BYTES
 from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
 from replicator.destination.sftp_folder_sync import FolderSync
 from replicator.destination.sftp_replies import Attributes, ExtendedReply, Handle, Reply, parse_file_system
+from replicator.destination.sftp_upload_file import Phase, UploadFile
 from replicator.errors import (
     InterruptedTransferError,
     ProtocolError,
@@ -35,7 +34,7 @@ from replicator.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from replicator.destination.interface import TransferObserver
+    from replicator.destination.interface import FileAttributes, TransferObserver
     from replicator.destination.rate_limit import Limit
     from replicator.destination.sftp_connection import SftpConnection
     from replicator.destination.sftp_job import Job
@@ -44,33 +43,9 @@ if TYPE_CHECKING:
 # Enough for files of any size: created so far ahead, none waits for its handle, and few are taken from the others
 # who work on the same batch.
 _CREATED_AHEAD = 128
-_CREATED_AHEAD_BYTES = 8 << 20
+_CREATED_AHEAD_BYTES = 4 << 20
 # So much is left unsynced at a time: no single request may outlast the timeout.
 _SYNC_EVERY_BYTES = 256 << 20
-
-
-class _Phase(Enum):
-    OPENING = auto()
-    SENDING = auto()
-    SENT = auto()
-    RENAMING = auto()
-    REMOVING = auto()
-
-
-@dataclass(slots=True)
-class _File:
-    """How far a job has got. `unanswered` counts the requests that belong to it."""
-
-    job: Job
-    phase: _Phase = _Phase.OPENING
-    unanswered: int = 0
-    handle: bytes | None = None
-    prefix_handle: bytes | None = None
-    prefix_bytes: int = 0
-    size_bytes: int = 0
-    stored_bytes: int | None = None
-    sha256: str = ""
-    failed: bool = False
 
 
 class Uploader:
@@ -95,7 +70,7 @@ class Uploader:
             self._chunk_bytes = min(self._chunk_bytes, limiter.chunk_bytes)
         self._can_sync = protocol.FSYNC in connection.extensions
         self._folders = FolderSync(connection)
-        self._created: deque[_File] = deque()
+        self._created: deque[UploadFile] = deque()
         self._created_bytes = 0
         self._error: ReplicatorError | None = None
 
@@ -151,24 +126,24 @@ class Uploader:
 
     # --- a file's requests ---------------------------------------------------------------------------
 
-    def _post(self, file: _File, request: Request, handler: Callable[[Reply], None]) -> None:
+    def _post(self, file: UploadFile, request: Request, handler: Callable[[Reply], None]) -> None:
         file.unanswered += 1
         self._connection.post(request, partial(self._answered, file, handler))
 
-    def _answered(self, file: _File, handler: Callable[[Reply], None], reply: Reply) -> None:
+    def _answered(self, file: UploadFile, handler: Callable[[Reply], None], reply: Reply) -> None:
         handler(reply)
         file.unanswered -= 1
         if file.unanswered == 0:
             self._go_on(file)
 
-    def _check(self, file: _File, action: str, reply: Reply) -> None:
+    def _check(self, file: UploadFile, action: str, reply: Reply) -> None:
         if not succeeded(reply):
             self._refuse(file, reply, action)
 
-    def _checked(self, file: _File, action: str) -> Callable[[Reply], None]:
+    def _checked(self, file: UploadFile, action: str) -> Callable[[Reply], None]:
         return partial(self._check, file, action)
 
-    def _refuse(self, file: _File, reply: Reply, action: str) -> None:
+    def _refuse(self, file: UploadFile, reply: Reply, action: str) -> None:
         action = f"{action} {file.job.name}"
         first = self._error is None
         self._fail(file, refusal(reply, label=self._label, action=action))
@@ -183,15 +158,15 @@ class Uploader:
 
         self._post(file, protocol.file_system(self._base), explain)
 
-    def _fail(self, file: _File, error: ReplicatorError) -> None:
+    def _fail(self, file: UploadFile, error: ReplicatorError) -> None:
         file.failed = True
         self._error = self._error or error
 
     # --- its way -------------------------------------------------------------------------------------
 
-    def _create(self, job: Job) -> _File:
-        file = _File(job, prefix_bytes=job.prefix_bytes, size_bytes=job.size_bytes)
-        request = protocol.create_file(job.part, FILE_MODE)
+    def _create(self, job: Job) -> UploadFile:
+        file = UploadFile(job, prefix_bytes=job.prefix_bytes, size_bytes=job.size_bytes)
+        request = protocol.create_file(job.part, job.first_mode)
 
         def opened(reply: Reply) -> None:
             if isinstance(reply, Handle):
@@ -213,7 +188,7 @@ class Uploader:
             self._open_prefix(file, job.prefix)
         return file
 
-    def _open_prefix(self, file: _File, prefix: bytes) -> None:
+    def _open_prefix(self, file: UploadFile, prefix: bytes) -> None:
         def opened(reply: Reply) -> None:
             if isinstance(reply, Handle):
                 file.prefix_handle = reply.value
@@ -232,21 +207,26 @@ class Uploader:
 
         self._post(file, protocol.open_reading(prefix), opened)
 
-    def _send(self, file: _File, jobs: Iterator[Job]) -> None:
-        file.phase = _Phase.SENDING
+    def _send(self, file: UploadFile, jobs: Iterator[Job]) -> None:
+        file.phase = Phase.SENDING
         if not file.failed and file.handle is not None:
             try:
                 self._copy_prefix(file, file.handle)
                 if file.job.source is not None:
-                    with SourceFile(file.job.source, file.size_bytes) as source:
+                    with SourceFile(file.job.source, file.size_bytes, unsettled=file.job.optional) as source:
                         source.skip(file.prefix_bytes)
                         self._send_data(file, file.handle, source, jobs)
                         file.sha256 = source.sha256()
+                        if file.job.optional:
+                            source.check_unchanged()
             except SourceError as error:
-                self._fail(file, error)
+                if file.job.optional:
+                    file.failed, file.skipped = True, error
+                else:
+                    self._fail(file, error)
         self._end_sending(file)
 
-    def _copy_prefix(self, file: _File, handle: bytes) -> None:
+    def _copy_prefix(self, file: UploadFile, handle: bytes) -> None:
         if file.prefix_handle is None:
             return
         for offset in range(0, file.prefix_bytes, LONGEST_COPY_BYTES):
@@ -259,7 +239,7 @@ class Uploader:
             request = protocol.copy_data(file.prefix_handle, offset, step, handle)
             self._post(file, request, self._checked(file, "copy data to"))
 
-    def _send_data(self, file: _File, handle: bytes, source: SourceFile, jobs: Iterator[Job]) -> None:
+    def _send_data(self, file: UploadFile, handle: bytes, source: SourceFile, jobs: Iterator[Job]) -> None:
         unsynced_bytes = file.prefix_bytes
         while source.remaining_bytes and not file.failed:
             step = min(self._chunk_bytes, source.remaining_bytes)
@@ -275,12 +255,12 @@ class Uploader:
             self._connection.post_write(handle, source.position_bytes, step, source.read_into, on_reply)
             file.unanswered += 1
             unsynced_bytes += step
-            if unsynced_bytes >= _SYNC_EVERY_BYTES and self._can_sync:
+            if unsynced_bytes >= _SYNC_EVERY_BYTES and self._can_sync and file.job.sync:
                 self._post(file, protocol.sync(handle), self._checked(file, "sync"))
                 unsynced_bytes = 0
             self._create_ahead(jobs, source.remaining_bytes)
 
-    def _written(self, file: _File, count_bytes: int, reply: Reply) -> None:
+    def _written(self, file: UploadFile, count_bytes: int, reply: Reply) -> None:
         if not succeeded(reply):
             self._refuse(file, reply, "write")
         if self._observer is not None:
@@ -289,50 +269,67 @@ class Uploader:
         if file.unanswered == 0:
             self._go_on(file)
 
-    def _end_sending(self, file: _File) -> None:
+    def _end_sending(self, file: UploadFile) -> None:
         """Post what closes the file; once all is answered, `_go_on` decides."""
-        file.phase = _Phase.SENT
+        file.phase = Phase.SENT
         if file.handle is not None:
-            if not file.failed and self._can_sync:
+            if not file.failed and file.job.attributes is not None:
+                self._set_attributes(file, file.handle, file.job.attributes)
+            if not file.failed and self._can_sync and file.job.sync:
                 self._post(file, protocol.sync(file.handle), self._checked(file, "sync"))
             if file.prefix_handle is not None:
-                self._post(file, protocol.file_status(file.handle), partial(_measure, file))
+                self._post(file, protocol.file_status(file.handle), file.measure)
             self._post(file, protocol.close(file.handle), self._checked(file, "close"))
         if file.prefix_handle is not None:
             self._post(file, protocol.close(file.prefix_handle), lambda _: None)
         if file.unanswered == 0:
             self._go_on(file)
 
-    def _go_on(self, file: _File) -> None:
+    def _set_attributes(self, file: UploadFile, handle: bytes, attributes: FileAttributes) -> None:
+        """Set the owner first: a change of it takes setuid bits away."""
+        if attributes.owner is not None:
+            owner = protocol.owner_of(attributes.owner.user_id, attributes.owner.group_id)
+            # The account may not, perhaps: that is no failure.
+            self._post(file, protocol.set_file_status(handle, owner), lambda _: None)
+        rest = protocol.mode_and_time(attributes.mode, attributes.stored_seconds)
+        self._post(file, protocol.set_file_status(handle, rest), self._checked(file, "set the attributes of"))
+
+    def _go_on(self, file: UploadFile) -> None:
         """Take the next step of a file all of whose requests are answered."""
-        if file.phase is _Phase.SENT:
-            if not file.failed and file.prefix_handle is not None and file.stored_bytes != file.size_bytes:
+        if file.phase is Phase.SENT:
+            if not file.failed and file.has_wrong_size:
                 sizes = f"{file.stored_bytes} of {file.size_bytes} bytes arrived"
                 self._fail(file, ProtocolError(f"{self._label}: cannot write {file.job.name}: {sizes}"))
             if not file.failed:
-                file.phase = _Phase.RENAMING
+                file.phase = Phase.RENAMING
                 request = protocol.posix_rename(file.job.part, file.job.target)
                 self._post(file, request, partial(self._renamed, file))
                 return
-        if file.phase in {_Phase.SENT, _Phase.RENAMING} and file.failed and file.handle is not None:
-            file.phase = _Phase.REMOVING
+        if file.phase in {Phase.SENT, Phase.RENAMING} and file.failed and file.handle is not None:
+            file.phase = Phase.REMOVING
             self._post(file, protocol.remove(file.job.part), lambda _: None)
+        elif file.phase is Phase.REMOVING and file.skipped is not None and self._observer is not None:
+            self._observer.file_skipped(file.job.name, file.skipped)
 
-    def _renamed(self, file: _File, reply: Reply) -> None:
+    def _renamed(self, file: UploadFile, reply: Reply) -> None:
         if is_missing(reply):
+            request = protocol.path_status(file.job.folder, follow=True)
+            self._post(file, request, lambda found: self._missed(file, reply, found))
+        elif not succeeded(reply):
+            self._refuse(file, reply, "rename the finished")
+        elif file.job.sync:
+            self._folders.sync(file.job.folder, lambda: self._done(file))
+        else:
+            self._done(file)
+
+    def _missed(self, file: UploadFile, renamed: Reply, folder: Reply) -> None:
+        if is_missing(folder):
+            self._refuse(file, renamed, "rename the finished")
+        else:
             # Another session, perhaps one of ours that was given up, has taken it away.
             message = f"{self._label}: {file.job.name} vanished while it was written"
             self._fail(file, TransientDestinationError(message))
-        elif not succeeded(reply):
-            self._refuse(file, reply, "rename the finished")
-        else:
-            self._folders.sync(file.job.folder, partial(self._done, file))
 
-    def _done(self, file: _File) -> None:
+    def _done(self, file: UploadFile) -> None:
         if self._observer is not None:
             self._observer.file_done(file.job.name, file.sha256)
-
-
-def _measure(file: _File, reply: Reply) -> None:
-    if isinstance(reply, Attributes):
-        file.stored_bytes = reply.size_bytes

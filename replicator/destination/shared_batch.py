@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import TransferObserver
+    from replicator.errors import SourceError
 
 _Item = TypeVar("_Item")
 
@@ -72,6 +73,11 @@ class SharedBatch(Generic[_Item]):
         """Pass it on."""
         with self._lock:
             self._observer.file_done(target, sha256)
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._observer.file_skipped(target, error)
 
     def stop_requested(self) -> bool:
         """Whether to begin nothing more, for one reason or another."""

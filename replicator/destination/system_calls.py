@@ -8,12 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from replicator.destination.interface import Entry, EntryKind
+from replicator.destination.interface import Entry, EntryKind, Owner
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from replicator.destination.interface import FileAttributes
 
 _NO_COPY_RANGE = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -60,4 +63,21 @@ def entry_of(item: os.DirEntry[str]) -> Entry | None:
         kind = EntryKind.SYMLINK
     else:
         kind = EntryKind.OTHER
-    return Entry(item.name, kind, status.st_size, int(status.st_mtime))
+    return Entry(
+        item.name,
+        kind,
+        status.st_size,
+        status.st_mtime_ns // 1_000_000_000,
+        stat.S_IMODE(status.st_mode),
+        Owner(status.st_uid, status.st_gid),
+    )
+
+
+def set_attributes(file: int | str, attributes: FileAttributes) -> None:
+    """Set what an open file, or a name that is followed, carries; the owner if that is allowed."""
+    if attributes.owner is not None:
+        # First, for it takes setuid bits away.
+        with suppress(OSError):
+            os.chown(file, attributes.owner.user_id, attributes.owner.group_id)
+    os.chmod(file, attributes.mode)  # noqa: PTH101 - of an open file, too
+    os.utime(file, (attributes.stored_seconds, attributes.stored_seconds))

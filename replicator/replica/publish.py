@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
+    from replicator.errors import SourceError
     from replicator.replica.decision import Decision, PublishRequest
     from replicator.replica.inspect_replica import Leftover
     from replicator.replica.plan import Plan
@@ -161,6 +162,9 @@ class _Transfer:
         self.digests[target.name] = sha256
         self._observer.file_done(target, sha256)
 
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        self._observer.file_skipped(target, error)
+
     def stop_requested(self) -> bool:
         return self._observer.stop_requested()
 
@@ -176,6 +180,9 @@ class _Silent:
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         pass
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        self._observer.file_skipped(target, error)
 
     def stop_requested(self) -> bool:
         return self._observer.stop_requested()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
+    from replicator.errors import SourceError
     from replicator.replica.catalog import Catalog, CatalogFile
     from replicator.replica.choice import ChosenState
     from replicator.replica.layout import GenerationId, ReplicaLayout
@@ -238,6 +239,9 @@ class _Fetching:
         else:
             self._folder.discard_part(file)
             self._mismatched.append(file)
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        self._observer.file_skipped(target, error)
 
     def stop_requested(self) -> bool:
         return self._observer.stop_requested()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination, TransferObserver
+    from replicator.errors import SourceError
     from replicator.replica.catalog import Catalog, CatalogFile
     from replicator.replica.layout import GenerationId, ReplicaLayout
     from replicator.replica.shipped import ShippedLine
@@ -179,6 +180,9 @@ class _Reading:
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         self._digests[target.name] = sha256
         self._observer.file_done(target, sha256)
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        self._observer.file_skipped(target, error)
 
     def stop_requested(self) -> bool:
         return self._observer.stop_requested()

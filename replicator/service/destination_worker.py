@@ -16,6 +16,7 @@ from replicator.errors import (
     InterruptedTransferError,
     PermanentDestinationError,
     ReplicatorError,
+    SourceError,
     SupersededError,
 )
 from replicator.liveness import beat, own_pulse
@@ -52,6 +53,10 @@ class StopObserver:
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         """See `TransferObserver`."""
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """See `TransferObserver`; no file of a database may be left out."""
+        raise SourceError(f"{target} cannot be left out") from error
 
     def stop_requested(self) -> bool:
         """See `TransferObserver`."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-from itertools import count
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.destination.interface import Append, Download, Entry, EntryKind, Link, Prefix, Upload
+from replicator.destination.interface import Append, Download, EntryKind, Link, Prefix, Upload
 from replicator.errors import (
     DestinationError,
     InterruptedTransferError,
@@ -21,75 +17,14 @@ from replicator.errors import (
     SourceError,
     TargetError,
 )
-from tests.support.destinations import KINDS, destinations_of
 from tests.support.observer import RecordingObserver
+from tests.support.places import at, digest, entry, names, random_bytes, read, source, works
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from replicator.destination.interface import Destination
-
-_LIMIT_BYTES = 1 << 20
-_numbers = count()
-
-
-@pytest.fixture(params=KINDS, scope="module")
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], Destination]]:
-    with destinations_of(request.param) as make:
-        yield make
-
-
-@pytest.fixture
-def place(make: Callable[[str, Path], Destination], tmp_path: Path) -> Iterator[Destination]:
-    folder = tmp_path / "place"
-    folder.mkdir()
-    with make(f"place{next(_numbers)}", folder) as destination:
-        yield destination
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Path:
-    folder = tmp_path / "local"
-    folder.mkdir()
-    return folder
-
-
-def at(path: str) -> PurePosixPath:
-    return PurePosixPath(path)
-
-
-def random_bytes(size_bytes: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(size_bytes)
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def names(place: Destination, folder: str = ".") -> set[str]:
-    return {entry.name for entry in place.list_folder(at(folder))}
-
-
-def entry(place: Destination, path: str) -> Entry:
-    (found,) = [entry for entry in place.list_folder(at(path).parent) if entry.name == at(path).name]
-    return found
-
-
-def read(place: Destination, path: str) -> bytes:
-    return place.read_bytes(at(path), limit_bytes=16 * _LIMIT_BYTES)
-
-
-def works(place: Destination) -> bool:
-    """Whether the destination is still good for something."""
-    place.write_bytes(at("still-works"), b"yes")
-    return read(place, "still-works") == b"yes"
-
-
-def source(local: Path, data: bytes, name: str = "source") -> Path:
-    path = local / name
-    path.write_bytes(data)
-    return path
-
 
 # --- small files and folders -------------------------------------------------------------------------
 
@@ -433,11 +368,11 @@ def test_an_upload_needs_its_folder(place: Destination, local: Path) -> None:
 
 
 def test_an_upload_stops_between_files_when_asked_to(place: Destination, local: Path) -> None:
-    paths = [source(local, random_bytes(900_000, number), f"{number}") for number in range(60)]
+    path = source(local, random_bytes(900_000))
     observer = RecordingObserver(stop_after=2)
     with pytest.raises(InterruptedTransferError):
-        place.upload([Upload(path, at(path.name), 900_000) for path in paths], observer)
-    assert 2 <= len(observer.done) < 60
+        place.upload([Upload(path, at(f"{number}"), 900_000) for number in range(200)], observer)
+    assert 2 <= len(observer.done) < 200
     assert names(place) == {name for name, _ in observer.done}
     assert works(place)
 
@@ -780,12 +715,11 @@ def test_a_download_does_not_follow_a_local_link(place: Destination, local: Path
 
 
 def test_a_download_stops_between_files_when_asked_to(place: Destination, local: Path) -> None:
-    for number in range(60):
-        place.write_bytes(at(f"{number}"), random_bytes(300_000))
+    place.write_bytes(at("file"), random_bytes(900_000))
     observer = RecordingObserver(stop_after=2)
     with pytest.raises(InterruptedTransferError):
-        place.download([Download(at(f"{n}"), local / f"{n}", 300_000) for n in range(60)], observer)
-    assert 2 <= len(observer.done) < 60
+        place.download([Download(at("file"), local / f"{n}", 900_000) for n in range(200)], observer)
+    assert 2 <= len(observer.done) < 200
     assert works(place)
 
 

@@ -21,6 +21,8 @@ from replicator.errors import NotFoundError, PermanentDestinationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from replicator.errors import SourceError
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -36,6 +38,9 @@ class Recorder:
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         self.digests[target.name] = sha256
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        raise AssertionError(target) from error
 
     def stop_requested(self) -> bool:
         return False

@@ -24,7 +24,7 @@ KINDS = ("memory", "directory", "sftp", "sftp-chroot", "sftp-bare", "sftp-shared
 #: Whatever is more than one file is spread over three connections.
 ALWAYS_SHARED = Sharing(connections=3, from_bytes=0, from_files=2)
 # Everything that the contract does not make a capability stays on.
-_BARE = ServerOptions(denied=("fsync", "statvfs", "limits"))
+_BARE = ServerOptions(denied=("fsync", "statvfs", "limits", "lsetstat"))
 
 
 @contextmanager

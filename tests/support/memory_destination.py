@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from replicator.destination.interface import Capabilities, Entry, EntryKind
+from replicator.destination.interface import Capabilities
 from replicator.destination.local_files import SourceFile, TargetFile
 from replicator.destination.paths import below
 from replicator.errors import (
@@ -15,39 +14,31 @@ from replicator.errors import (
     NotFoundError,
     PermanentDestinationError,
     ProtocolError,
+    SourceError,
 )
+from tests.support.memory_nodes import MemoryFile, MemoryFolder, MemorySymlink, entry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from replicator.destination.interface import Append, Download, Link, TransferObserver, Upload
+    from replicator.destination.interface import (
+        Append,
+        Download,
+        Entry,
+        FileAttributes,
+        Link,
+        SymbolicLink,
+        TransferObserver,
+        Upload,
+    )
+    from tests.support.memory_nodes import Node
 
 _ROOT = PurePosixPath("/")
 _MOST_LINKS = 40
 
-
-@dataclass(slots=True)
-class _File:
-    """One file; hard links share the object."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Symlink:
-    """A symbolic link."""
-
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """A folder; what is in it is found by its path."""
-
-
-_Node = _File | _Symlink | _Folder
+_Item = TypeVar("_Item")
 
 
 class MemoryDestination:
@@ -57,7 +48,7 @@ class MemoryDestination:
     """
 
     def __init__(self, *, before_change: Callable[[str, PurePosixPath], None] | None = None) -> None:
-        self._nodes: dict[PurePosixPath, _Node] = {_ROOT: _Folder()}
+        self._nodes: dict[PurePosixPath, Node] = {_ROOT: MemoryFolder()}
         self._before_change = before_change
         self._closed = False
 
@@ -75,11 +66,20 @@ class MemoryDestination:
     def list_folder(self, folder: PurePosixPath) -> list[Entry]:
         """All names in `folder`."""
         found = self._resolve(folder)
-        if not isinstance(self._nodes.get(found), _Folder):
+        if not isinstance(self._nodes.get(found), MemoryFolder):
             raise NotFoundError(f"memory: no folder {folder}")
         return [
-            _entry(path.name, node) for path, node in self._nodes.items() if path != _ROOT and path.parent == found
+            entry_of(path.name, node)
+            for path, node in self._nodes.items()
+            if path != _ROOT and path.parent == found
         ]
+
+    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+        """List many folders; each is a step, as a change is."""
+        for folder in folders:
+            self._step("list", folder)
+            is_folder = isinstance(self._nodes.get(self._name(folder)), MemoryFolder)
+            yield folder, self.list_folder(folder) if is_folder else None
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
@@ -91,9 +91,14 @@ class MemoryDestination:
     def read_link(self, path: PurePosixPath) -> str:
         """Where the symbolic link points."""
         node = self._nodes.get(self._name(path))
-        if not isinstance(node, _Symlink):
+        if not isinstance(node, MemorySymlink):
             raise NotFoundError(f"memory: no link {path}")
         return node.target
+
+    def read_links(self, links: Sequence[PurePosixPath]) -> list[str | None]:
+        """Where many symbolic links point."""
+        nodes = [self._nodes.get(self._name(link)) for link in links]
+        return [node.target if isinstance(node, MemorySymlink) else None for node in nodes]
 
     def free_bytes(self) -> int | None:
         """It does not tell."""
@@ -104,7 +109,7 @@ class MemoryDestination:
     def write_bytes(self, path: PurePosixPath, data: bytes) -> None:
         """Store a small file."""
         self._step("write", path)
-        self._put(path, _File(data))
+        self._put(path, MemoryFile(data))
 
     def make_folder(self, folder: PurePosixPath) -> None:
         """Create `folder` and its parents."""
@@ -112,9 +117,22 @@ class MemoryDestination:
         for parent in reversed([folder, *folder.parents]):
             found = self._resolve(parent)
             if found not in self._nodes:
-                self._nodes[found] = _Folder()
-            elif not isinstance(self._nodes[found], _Folder):
+                self._nodes[found] = MemoryFolder()
+            elif not isinstance(self._nodes[found], MemoryFolder):
                 raise PermanentDestinationError(f"memory: {parent} is no folder")
+
+    def make_folders(self, folders: Sequence[PurePosixPath]) -> None:
+        """Create many folders."""
+
+        def make(folder: PurePosixPath) -> None:
+            self._step("make_folders", folder)
+            found = self._nodes.get(self._name(folder))
+            if found is None:
+                self._put(folder, MemoryFolder())
+            elif not isinstance(found, MemoryFolder):
+                raise PermanentDestinationError(f"memory: {folder} exists and is no folder")
+
+        _each(folders, make)
 
     def link(self, links: Sequence[Link]) -> None:
         """Make hard links."""
@@ -126,7 +144,7 @@ class MemoryDestination:
         """Make copies."""
         for item in links:
             self._step("copy", item.target)
-            self._put(item.target, _File(self._file(item.source).data))
+            self._put(item.target, MemoryFile(self._file(item.source).data))
 
     def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file or folder another name."""
@@ -136,7 +154,7 @@ class MemoryDestination:
             if new in self._nodes:
                 return
             raise NotFoundError(f"memory: no {source}")
-        if not isinstance(self._nodes[old], _Folder):
+        if not isinstance(self._nodes[old], MemoryFolder):
             self._put(target, self._nodes.pop(old))
             return
         if new in self._nodes:
@@ -147,7 +165,34 @@ class MemoryDestination:
     def point_link(self, link: PurePosixPath, target: str) -> None:
         """Make `link` a symbolic link."""
         self._step("point_link", link)
-        self._put(link, _Symlink(target))
+        self._put(link, MemorySymlink(target))
+
+    def make_symlinks(self, links: Sequence[SymbolicLink]) -> None:
+        """Make many symbolic links."""
+        _each(links, lambda link: self.point_link(link.path, link.text))
+
+    def set_attributes(self, items: Sequence[tuple[PurePosixPath, FileAttributes]]) -> list[PurePosixPath]:
+        """Set what many files and folders carry."""
+        missing = []
+        for path, attributes in items:
+            self._step("set_attributes", path)
+            node = self._nodes.get(self._name(path))
+            if isinstance(node, MemoryFile | MemoryFolder):
+                node.attributes = attributes
+            else:
+                missing.append(path)
+        return missing
+
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove many files and links."""
+
+        def remove(path: PurePosixPath) -> None:
+            self._step("remove_files", path)
+            if isinstance(self._nodes.get(self._name(path)), MemoryFolder):
+                raise PermanentDestinationError(f"memory: {path} is a folder")
+            self._nodes.pop(self._name(path), None)
+
+        _each(paths, remove)
 
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it."""
@@ -164,25 +209,41 @@ class MemoryDestination:
             if observer.stop_requested():
                 raise InterruptedTransferError("memory: stopped")
             self._step("upload", item.target)
-            start = b""
-            if item.prefix is not None:
-                start = self._file(item.prefix.path).data[: item.prefix.size_bytes]
-                if len(start) < item.prefix.size_bytes:
-                    raise ProtocolError(f"memory: {item.prefix.path} is too short")
-            with SourceFile(item.source, item.size_bytes) as source:
-                source.skip(len(start))
-                rest = bytearray(item.size_bytes - len(start))
-                source.read_into(memoryview(rest))
-            self._put(item.target, _File(start + bytes(rest)))
+            try:
+                self._upload(item, observer)
+            except SourceError as error:
+                if not item.optional:
+                    raise
+                observer.file_skipped(item.target, error)
+
+    def _upload(self, item: Upload, observer: TransferObserver) -> None:
+        start = b""
+        if item.part is not None and not isinstance(self._nodes.get(self._name(item.part.parent)), MemoryFolder):
+            raise NotFoundError(f"memory: no folder for {item.part}")
+        if item.prefix is not None:
+            start = self._file(item.prefix.path).data[: item.prefix.size_bytes]
+            if len(start) < item.prefix.size_bytes:
+                raise ProtocolError(f"memory: {item.prefix.path} is too short")
+        with SourceFile(item.source, item.size_bytes, unsettled=item.optional) as source:
+            source.skip(len(start))
+            rest = bytearray(item.size_bytes - len(start))
+            source.read_into(memoryview(rest))
             observer.bytes_moved(len(rest))
-            observer.file_done(item.target, source.sha256())
+            if item.optional:
+                source.check_unchanged()
+        file = MemoryFile(start + bytes(rest))
+        file.attributes = item.attributes or file.attributes
+        if item.part is not None:
+            self._nodes.pop(self._name(item.part), None)
+        self._put(item.target, file)
+        observer.file_done(item.target, source.sha256())
 
     def append(self, appends: Sequence[Append]) -> None:
         """Write to files in place."""
         for item in appends:
             self._step("append", item.target)
             if item.offset == 0 and self._name(item.target) not in self._nodes:
-                self._put(item.target, _File(b""))
+                self._put(item.target, MemoryFile(b""))
             self._overwrite(item.target, item.offset, bytes(item.data))
 
     def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, end: int) -> None:
@@ -226,11 +287,11 @@ class MemoryDestination:
         if self._before_change is not None:
             self._before_change(action, path)
 
-    def _put(self, path: PurePosixPath, node: _Node) -> None:
+    def _put(self, path: PurePosixPath, node: Node) -> None:
         name = self._name(path)
-        if not isinstance(self._nodes.get(name.parent), _Folder):
-            raise NotFoundError(f"memory: no folder {path.parent}")
-        if isinstance(self._nodes.get(name), _Folder):
+        if not isinstance(self._nodes.get(name.parent), MemoryFolder):
+            raise NotFoundError(f"memory: no folder for {path}")
+        if isinstance(self._nodes.get(name), MemoryFolder):
             raise PermanentDestinationError(f"memory: {path} is a folder")
         self._nodes[name] = node
 
@@ -238,15 +299,15 @@ class MemoryDestination:
         node = self._nodes.get(self._name(path))
         if node is None:
             raise NotFoundError(f"memory: no file {path}")
-        if not isinstance(node, _File):
+        if not isinstance(node, MemoryFile):
             raise PermanentDestinationError(f"memory: {path} is no file")
         if len(node.data) < offset:
             raise ProtocolError(f"memory: {path} has {len(node.data)} bytes, expected {offset}")
         node.data = node.data[:offset] + data + node.data[offset + len(data) :]
 
-    def _file(self, path: PurePosixPath) -> _File:
+    def _file(self, path: PurePosixPath) -> MemoryFile:
         node = self._nodes.get(self._resolve(path))
-        if not isinstance(node, _File):
+        if not isinstance(node, MemoryFile):
             raise NotFoundError(f"memory: no file {path}")
         return node
 
@@ -262,7 +323,7 @@ class MemoryDestination:
             part = rest.pop()
             found = found.parent if part == ".." else found / part
             node = self._nodes.get(found)
-            if isinstance(node, _Symlink):
+            if isinstance(node, MemorySymlink):
                 followed += 1
                 if followed > _MOST_LINKS:
                     raise NotFoundError(f"memory: {path} leads in circles")
@@ -272,9 +333,13 @@ class MemoryDestination:
         return found
 
 
-def _entry(name: str, node: _Node) -> Entry:
-    if isinstance(node, _File):
-        return Entry(name, EntryKind.FILE, len(node.data), 0)
-    if isinstance(node, _Symlink):
-        return Entry(name, EntryKind.SYMLINK, len(node.target), 0)
-    return Entry(name, EntryKind.FOLDER, 0, 0)
+def _each(items: Sequence[_Item], act: Callable[[_Item], None]) -> None:
+    """Do all that can be done, then raise the first error."""
+    first: PermanentDestinationError | None = None
+    for item in items:
+        try:
+            act(item)
+        except PermanentDestinationError as error:
+            first = first or error
+    if first is not None:
+        raise first

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path, PurePosixPath
 
+    from replicator.errors import SourceError
+
 
 class RecordingObserver:
     """`stop_after` asks for a stop once so many files are done; `on_bytes` is called for each piece moved."""
@@ -15,6 +17,7 @@ class RecordingObserver:
     def __init__(self, *, stop_after: int | None = None, on_bytes: Callable[[int], None] | None = None) -> None:
         self.moved_bytes = 0
         self.done: list[tuple[str, str]] = []
+        self.skipped: list[tuple[str, SourceError]] = []
         self._stop_after = stop_after
         self._on_bytes = on_bytes
 
@@ -27,6 +30,10 @@ class RecordingObserver:
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         """Write it down."""
         self.done.append((str(target), sha256))
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """Write it down."""
+        self.skipped.append((str(target), error))
 
     def stop_requested(self) -> bool:
         """Whether enough is done."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.destination.interface import TransferObserver
+    from replicator.errors import SourceError
     from replicator.progress import TransferLine
 
 
@@ -56,6 +57,9 @@ class Recorder:
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         self.files.append((str(target), sha256))
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        raise AssertionError(target) from error
 
     def stop_requested(self) -> bool:
         return self.stopping

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.destination import sftp_protocol as protocol
+from replicator.destination.interface import Owner
 from replicator.destination.sftp_errors import refusal
 from replicator.destination.sftp_replies import (
     Attributes,
@@ -82,6 +83,15 @@ def test_the_head_of_a_write_counts_the_data_that_follows() -> None:
         (protocol.sync(b"h"), string(b"fsync@openssh.com") + string(b"h")),
         (protocol.file_system(b"p"), string(b"statvfs@openssh.com") + string(b"p")),
         (
+            protocol.set_file_status(b"h", protocol.mode_and_time(0o4755, 2**32 - 1)),
+            string(b"h") + struct.pack(">IIII", 0xC, 0o4755, 2**32 - 1, 2**32 - 1),
+        ),
+        (protocol.set_path_status(b"p", protocol.owner_of(7, 8)), string(b"p") + struct.pack(">III", 2, 7, 8)),
+        (
+            protocol.set_link_status(b"p", protocol.owner_of(7, 8)),
+            string(b"lsetstat@openssh.com") + string(b"p") + struct.pack(">III", 2, 7, 8),
+        ),
+        (
             protocol.copy_data(b"a", 3, 4, b"b"),
             string(b"copy-data") + string(b"a") + struct.pack(">QQ", 3, 4) + string(b"b") + struct.pack(">Q", 3),
         ),
@@ -130,14 +140,14 @@ def test_handles_and_data(number: int, value: bytes) -> None:
 
 @given(
     size=st.none() | _sizes,
-    owner=st.booleans(),
+    owner=st.none() | st.builds(Owner, _numbers, _numbers),
     permissions=st.none() | _numbers,
     modified=st.none() | _numbers,
     extended=st.lists(st.tuples(st.binary(max_size=5), st.binary(max_size=5)), max_size=3),
 )
 def test_attributes_in_every_combination(
     size: int | None,
-    owner: bool,  # noqa: FBT001 - drawn by Hypothesis
+    owner: Owner | None,
     permissions: int | None,
     modified: int | None,
     extended: list[tuple[bytes, bytes]],
@@ -145,8 +155,8 @@ def test_attributes_in_every_combination(
     flags, body = 0, b""
     if size is not None:
         flags, body = flags | 1, body + struct.pack(">Q", size)
-    if owner:
-        flags, body = flags | 2, body + bytes(8)
+    if owner is not None:
+        flags, body = flags | 2, body + struct.pack(">II", owner.user_id, owner.group_id)
     if permissions is not None:
         flags, body = flags | 4, body + struct.pack(">I", permissions)
     if modified is not None:
@@ -155,7 +165,7 @@ def test_attributes_in_every_combination(
         flags, body = flags | 0x80000000, body + struct.pack(">I", len(extended))
         body += b"".join(string(key) + string(value) for key, value in extended)
     encoded = struct.pack(">I", flags) + body
-    wanted = Attributes(size, permissions, modified)
+    wanted = Attributes(size, permissions, modified, owner)
     assert parse_reply(reply(105, 9, encoded)) == (9, wanted)
     # Twice in a list of names: the second is found only if the first was read to its exact end.
     listing = struct.pack(">I", 2) + 2 * (string(b"na\xffme/..") + string(b"long") + encoded)
