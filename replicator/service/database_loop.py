@@ -150,6 +150,12 @@ class DatabaseLoop:
         self._asked.set()
         self._watcher.wake()
 
+    def reconfigure(self, database: DatabaseConfig) -> None:
+        """Go by these settings from now on, as far as they can change; from any thread."""
+        self._database = database
+        self._guard.min_free = database.min_free
+        self._watcher.wake()
+
     def wake(self) -> None:
         """Make `run` notice at once that it is to stop; from any thread."""
         self._watcher.wake()

@@ -67,6 +67,15 @@ class LogLoop:
         finally:
             self._follower.close()
 
+    def reconfigure(self, database: DatabaseConfig) -> None:
+        """Go by these settings from now on, as far as they can change; from any thread."""
+        self._database = database
+        self._tick_seconds = database.tick_seconds or self._tick_seconds
+        self._follower.budget_bytes = database.pin_budget_bytes
+        # The wait for what was the next tick may be long.
+        self._due = 0.0
+        self._woken.set()
+
     def wake(self) -> None:
         """Make `run` notice at once that it is to stop; from any thread."""
         self._woken.set()
