@@ -28,6 +28,7 @@ from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
+from replicator.service.reconfiguration import Reconfiguration
 from replicator.service.reporter import Reporter
 from replicator.service.reporting import Reporting
 from replicator.service.service import Service
@@ -95,6 +96,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     take_over_command = f"replicator run -c {shlex.quote(str(config_path))} --once --take-over"
     workers = []
     shippers = []
+    transfers_to: dict[str, list[Transfer]] = {}
     limiters = {destination.name: rate_limiter(destination) for destination in config.destinations}
     for destination in config.destinations:
         settings = TransferSettings(
@@ -121,6 +123,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             for database in config.databases
             if destination in config.destinations_of(database)
         }
+        transfers_to[destination.name] = list(transfers.values())
         limiter = limiters[destination.name]
         if lines:
             connection = single_try_destination(destination, limiter, stop=stop)
@@ -155,6 +158,8 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         for loop in loops
         if loop.name in shippings
     ]
+
+    reconfiguration = Reconfiguration(reporting, [*loops, *log_loops], transfers_to, limiters)
     return Service(
         list(roots.values()),
         loops,
@@ -164,6 +169,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         companions=reporting.companions,
         vitals=reporting.vitals,
         manager=manager,
+        reconfigure=reconfiguration.apply,
     )
 
 

@@ -56,9 +56,9 @@ class LogFollower:
     """Reads the logs of one database, and holds on to them for their users. For any thread."""
 
     def __init__(self, database: Path, *, budget_bytes: int) -> None:
-        """`budget_bytes` is how much of logs that the primary has deleted is held at the most."""
+        """`budget_bytes` is how much of logs that the primary has deleted is held at the most; it may change."""
         self._database = DatabaseFolder(database)
-        self._budget_bytes = budget_bytes
+        self.budget_bytes = budget_bytes
         # The other open files of this process must not run short.
         self._most_logs = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
         self._lock = threading.Lock()
@@ -292,7 +292,7 @@ class LogFollower:
         self._note_oldest()
 
     def _holds_too_much(self) -> bool:
-        budget_bytes = self._budget_bytes if self.may_hold_deleted else 0
+        budget_bytes = self.budget_bytes if self.may_hold_deleted else 0
         return self._logs.deleted_bytes() > budget_bytes or self._logs.count > self._most_logs
 
     def _has_whole(self, log_number: int) -> bool:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from replicator.checkpoint.inspection import Checkpoint, inspect_checkpoint
-from replicator.errors import CheckpointError, SourceChangedError
+from replicator.checkpoint.rotation import GIVEN_UP_PREFIX
+from replicator.errors import CheckpointError, SourceChangedError, SourceError
 from replicator.rocksdb.filenames import CURRENT_NAME, parse_file_name
 
 if TYPE_CHECKING:
@@ -48,14 +49,47 @@ def pinned_checkpoint(root: CheckpointRoot, holder: str) -> Iterator[Checkpoint]
         raise
     try:
         yield checkpoint
+    except SourceError as error:
+        if not folder.exists():
+            raise CheckpointError(
+                f"the checkpoint on its way was given up: too little is free below {root.path}",
+                hint="free some space, or lower min_free",
+            ) from error
+        raise
     finally:
         _discard(folder)
 
 
+def give_up_outdated(root: CheckpointRoot) -> None:
+    """Take their links away from transfers of checkpoints that are not the current one: those fail.
+
+    A file that is being read at the moment is let go of at its end.
+    """
+    for folder in root.path.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):  # it ends at this moment
+            if not _is_same_checkpoint(folder, root.current):
+                gone = folder.with_name(f"{GIVEN_UP_PREFIX}{folder.name}")
+                folder.rename(gone)
+                _discard(gone)
+
+
+def _is_same_checkpoint(folder: Path, current: Path) -> bool:
+    """Whether they share their CURRENT, which each checkpoint has one of its own of."""
+    try:
+        expected = (current / CURRENT_NAME).stat()
+    except FileNotFoundError:
+        return False
+    try:
+        return os.path.samestat((folder / CURRENT_NAME).stat(), expected)
+    except FileNotFoundError:
+        return True  # it is being made, or removed
+
+
 def discard_pinned(root: CheckpointRoot) -> None:
     """Remove what transfers of a process that was killed left behind."""
-    for folder in root.path.glob(f"{_PREFIX}*"):
-        _discard(folder)
+    for prefix in (_PREFIX, GIVEN_UP_PREFIX):
+        for folder in root.path.glob(f"{prefix}*"):
+            _discard(folder)
 
 
 def _link_all(root: CheckpointRoot, folder: Path) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CURRENT = "checkpoint_current"
 PREVIOUS = "checkpoint_prev"
 STAGING = "checkpoint_staging"
+#: Of folders that are being removed.
+GIVEN_UP_PREFIX = ".given-up-"
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -72,6 +74,25 @@ class CheckpointRoot:
         """Remove `checkpoint_staging`."""
         if self.staging.exists():
             shutil.rmtree(self.staging)
+
+    def give_up_previous(self) -> None:
+        """Remove `checkpoint_prev`; not while a checkpoint is made. Raises `CheckpointError`."""
+        self._give_up(self.previous)
+
+    def give_up_current(self) -> None:
+        """Remove `checkpoint_current`, in the same way."""
+        self._give_up(self.current)
+
+    def _give_up(self, folder: Path) -> None:
+        gone = folder.with_name(f"{GIVEN_UP_PREFIX}{folder.name}")
+        try:
+            if folder.exists():
+                # Its name goes at once: half a checkpoint never has it.
+                folder.rename(gone)
+            if gone.exists():
+                shutil.rmtree(gone)
+        except OSError as error:
+            raise CheckpointError(f"cannot remove {folder}: {error.strerror}") from error
 
     def rotate(self) -> None:
         """Make the complete, synced `staging` the current checkpoint, and the current one the previous.

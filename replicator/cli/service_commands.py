@@ -20,6 +20,7 @@ from replicator.config import Verification
 from replicator.progress import ProgressDisplay
 from replicator.service.check import CheckStatus, check_all
 from replicator.service.lock import hold_checkpoint_root
+from replicator.service.reload import Reloader
 from replicator.service.signals import SignalWatcher
 from replicator.service.systemd import ServiceManager
 
@@ -40,7 +41,7 @@ def run(
     """Run the service in the foreground.
 
     Makes a checkpoint of each database on its interval and publishes it at every destination. SIGTERM finishes
-    the current file and stops; a second one stops at once.
+    the current file and stops; a second one stops at once. SIGHUP reads the configuration anew.
 
     \b
     replicator run -c /etc/replicator/replicator.toml
@@ -54,6 +55,7 @@ def run(
         _log.warning("config.no_effect", key=warning)
     stop = threading.Event()
     signals = SignalWatcher(stop.set)
+    manager = ServiceManager.from_environment()
     with ProgressDisplay() as display:
         service = build_service(
             settings,
@@ -62,13 +64,15 @@ def run(
             display=display,
             take_over=take_over,
             ship=not once,
-            manager=ServiceManager.from_environment(),
+            manager=manager,
         )
         if once:
             summary = service.run_once()
             if summary.failed:
                 raise typer.Exit(ExitCode.PARTLY if summary.done else ExitCode.FAILED)
         else:
+            reloader = Reloader(settings, config, apply=service.reconfigure, manager=manager)
+            signals.on_reload = reloader.reload
             service.run()
     if signals.received is not None and signals.received.name == "SIGINT":
         raise typer.Exit(ExitCode.INTERRUPTED)

@@ -110,6 +110,8 @@ def _remarks(report: StatusReport, database: DatabaseStatus) -> Iterable[str]:
     now_seconds = report.now_seconds
     if database.last_error:
         yield from _error_lines(f"{database.name}: checkpoint", database.last_error, now_seconds)
+    if database.given_up:
+        yield f"{database.name}: less than min_free is free; given up: {', '.join(database.given_up)}"
     for pair in database.destinations:
         name = f"{database.name} -> {pair.destination}"
         if pair.last_error:

@@ -42,6 +42,11 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._free_at = clock() - _BURST_SECONDS
 
+    def change(self, bytes_per_second: float) -> None:
+        """Hold the rate down to this from now on."""
+        with self._lock:
+            self._bytes_per_second = bytes_per_second
+
     @property
     def chunk_bytes(self) -> int:
         """The most to ask for at a time, so that no thread waits long for the others."""

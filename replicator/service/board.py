@@ -121,6 +121,12 @@ class StatusBoard:
             entry = self._databases[database]
             entry.status = replace(entry.status, free_bytes=count_bytes)
 
+    def given_up(self, database: str, *, what: tuple[str, ...]) -> None:
+        """Note what is given up because too little space is free there; empty if nothing is any more."""
+        with self._lock:
+            entry = self._databases[database]
+            entry.status = replace(entry.status, given_up=what)
+
     # --- at a destination ----------------------------------------------------------------------------
 
     def published(  # noqa: PLR0913 - what there is to tell of a publish

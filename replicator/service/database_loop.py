@@ -5,9 +5,9 @@ What becomes of a checkpoint is not decided here: `on_checkpoint` is told that t
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -17,6 +17,7 @@ from replicator.config import Producer
 from replicator.errors import CheckpointError, SourceError
 from replicator.liveness import beat
 from replicator.rocksdb.filenames import CURRENT_NAME
+from replicator.service.space_guard import SpaceGuard
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _log = structlog.get_logger()
 #: failures it doubles, up to about a minute.
 _LEAST_INTERVAL_SECONDS: Final = 1.0
 _MOST_DOUBLINGS: Final = 6
+#: At the disk: a primary can fill it within seconds.
+_LOOK_EVERY_SECONDS: Final = 1.0
 
 
 class LogHold(Protocol):
@@ -46,6 +49,9 @@ class LogHold(Protocol):
 
     def end_hold(self) -> None:
         """Let go of what nobody expects."""
+
+    def may_hold_deleted(self, *, allowed: bool) -> None:
+        """Say whether there is room on the filesystem of the checkpoints for logs that the primary has deleted."""
 
 
 class DatabaseLoop:
@@ -76,6 +82,8 @@ class DatabaseLoop:
         self._failures = 0
         self._seen: tuple[int, int] | None = None
         self._watcher = CheckpointWatcher(root.path)
+        self._guard = SpaceGuard(database, root, board, give_up_staging=capture.close, logs=logs)
+        self._was_refused = False
 
     def make_checkpoint(self) -> None:
         """Make one checkpoint, where that is our task.
@@ -84,7 +92,9 @@ class DatabaseLoop:
         """
         if self._database.producer is Producer.EXTERNAL:
             return
-        self._check_free_space()
+        self._was_refused = True
+        self._guard.check()
+        self._was_refused = False
         captured = self._make()
         self._board.checkpoint_made(
             self.name,
@@ -126,8 +136,9 @@ class DatabaseLoop:
                     # An event may be lost: a look at the end of each interval finds what it would have told.
                     while not self._stop.is_set() and (left_seconds := self._due(begun) - time.monotonic()) > 0:
                         beat(left_seconds)
-                        self._watcher.wait(left_seconds)
+                        self._watcher.wait(min(left_seconds, _LOOK_EVERY_SECONDS))
                         beat()
+                        self._look_at_space()
                         self._look()
         finally:
             self._capture.close()
@@ -137,6 +148,12 @@ class DatabaseLoop:
         if not self._asked.is_set():
             _log.info("checkpoint.wanted", database=self.name, reason=reason)
         self._asked.set()
+        self._watcher.wake()
+
+    def reconfigure(self, database: DatabaseConfig) -> None:
+        """Go by these settings from now on, as far as they can change; from any thread."""
+        self._database = database
+        self._guard.min_free = database.min_free
         self._watcher.wake()
 
     def wake(self) -> None:
@@ -158,7 +175,7 @@ class DatabaseLoop:
             if self._logs:
                 self._logs.expect(captured.captured_at_seconds, held_log)
         except SourceError:
-            self._make_room()
+            self._look_at_space()
             raise
         finally:
             if self._logs:
@@ -175,33 +192,13 @@ class DatabaseLoop:
         else:
             self._failures = 0
 
-    def _check_free_space(self) -> None:
-        """Obsolete files that a checkpoint holds on to must not fill the primary's disk."""
-        self._make_room()
-        free_bytes, floor_bytes = self._free_space()
-        if free_bytes < floor_bytes:
-            raise CheckpointError(
-                f"only {format_size(free_bytes)} are free below {self._root.path}: no new checkpoint is made",
-                hint=f"min_free asks for {format_size(floor_bytes)}; free some space, or lower it",
-            )
-
-    def _make_room(self) -> None:
-        """Give up what staging holds on to, once too little is free: it only makes the next checkpoint cheap."""
-        free_bytes, floor_bytes = self._free_space()
-        if free_bytes < floor_bytes:
-            self._capture.close()
-
-    def _free_space(self) -> tuple[int, int]:
-        """Return the bytes that are free, and those that `min_free` asks for."""
-        try:
-            usage = shutil.disk_usage(self._root.path)
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot use the checkpoint root {self._root.path}: {error.strerror}",
-                hint="is its filesystem mounted? Restart the service once it is back",
-            ) from error
-        self._board.free(self.name, count_bytes=usage.free)
-        return usage.free, self._database.min_free.bytes_of(usage.total)
+    def _look_at_space(self) -> None:
+        """Keep the primary's disk free between checkpoints too."""
+        with suppress(CheckpointError):  # a root that is lost: the next checkpoint says so
+            has_room = self._guard.look()
+            if has_room and self._was_refused:
+                self._asked.set()
+            self._was_refused = self._was_refused and not has_room
 
     def _look(self) -> None:
         """Report the current checkpoint if it is another one than at the last look."""

@@ -34,6 +34,7 @@ class DatabaseShipping:
         self._board = board
         self._stop = stop
         self._follower = LogFollower(database.path, budget_bytes=database.pin_budget_bytes)
+        self._log_loop: LogLoop | None = None
         self._ask_for_checkpoint: Callable[[str], None] = lambda _reason: None
         self.lines = {
             name: ShippingLine(database.name, name, self._follower, board, stop=stop, ask_for_checkpoint=self._ask)
@@ -48,7 +49,7 @@ class DatabaseShipping:
             for shipper in shippers:
                 shipper.wake()
 
-        return LogLoop(
+        self._log_loop = LogLoop(
             self._database,
             self._follower,
             self._board,
@@ -57,6 +58,7 @@ class DatabaseShipping:
             on_reading=tell_shippers,
             on_seal=self._ask,
         )
+        return self._log_loop
 
     def hold(self) -> int:
         """See `LogHold`."""
@@ -70,6 +72,11 @@ class DatabaseShipping:
     def end_hold(self) -> None:
         """See `LogHold`."""
         self._follower.end_hold()
+
+    def may_hold_deleted(self, *, allowed: bool) -> None:
+        """See `LogHold`."""
+        if self._log_loop:
+            self._log_loop.may_hold_deleted = allowed
 
     def _ask(self, reason: str) -> None:
         self._ask_for_checkpoint(reason)

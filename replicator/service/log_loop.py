@@ -52,6 +52,8 @@ class LogLoop:
         self._on_reading = on_reading
         self._on_seal = on_seal
         self._woken = threading.Event()
+        #: Whether there is room for that on the filesystem of the checkpoints; to be set by any thread.
+        self.may_hold_deleted = True
         self._trouble = ""
         self._is_watched = True
         self._due = 0.0
@@ -64,6 +66,15 @@ class LogLoop:
                 self._follow()
         finally:
             self._follower.close()
+
+    def reconfigure(self, database: DatabaseConfig) -> None:
+        """Go by these settings from now on, as far as they can change; from any thread."""
+        self._database = database
+        self._tick_seconds = database.tick_seconds or self._tick_seconds
+        self._follower.budget_bytes = database.pin_budget_bytes
+        # The wait for what was the next tick may be long.
+        self._due = 0.0
+        self._woken.set()
 
     def wake(self) -> None:
         """Make `run` notice at once that it is to stop; from any thread."""
@@ -125,8 +136,13 @@ class LogLoop:
 
     def _has_room(self) -> bool:
         """Whether logs that the primary has deleted may be held on to."""
+        if not self.may_hold_deleted:
+            return False
+        folder = self._follower.folder
         try:
-            usage = shutil.disk_usage(self._follower.folder)
+            if folder.stat().st_dev == self._database.checkpoint_root.stat().st_dev:
+                return True  # whoever makes checkpoints there watches that filesystem
+            usage = shutil.disk_usage(folder)
         except OSError:
             return True  # the reading says what is wrong
         return usage.free >= self._database.min_free.bytes_of(usage.total)

@@ -55,10 +55,12 @@ class _BoardCollector(Collector):
     def _database_gauges(self) -> Iterable[Metric]:
         pinned = _gauge("pinned_bytes", "Obsolete files of the primary that are held on to.", "database")
         free = _gauge("free_bytes", "Free space on the filesystem of the checkpoint root.", "database")
+        low = _gauge("below_min_free", "1 while something is given up because too little is free.", "database")
         for database in self._board.snapshot():
+            _add(low, bool(database.given_up), database.name)
             _add(pinned, database.pinned_bytes, database.name)
             _add(free, database.free_bytes, database.name)
-        return pinned, free
+        return pinned, free, low
 
     def _database_totals(self) -> Iterable[Metric]:
         durations = HistogramMetricFamily(

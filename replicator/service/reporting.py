@@ -46,6 +46,13 @@ class Reporting:
             self._switch,
         )
 
+    def reconfigure(self, config: ServiceConfig) -> None:
+        """Go by these settings from now on, as far as they can change; from any thread."""
+        self._hooks.settings = _hook_settings(config)
+        self._health.max_lag_seconds = config.max_lag_seconds
+        self._switch.url = config.heartbeat_url
+        self._switch.interval_seconds = config.heartbeat_interval_seconds
+
 
 def _hook_settings(config: ServiceConfig) -> HookSettings:
     return HookSettings(config.on_publish, config.on_failure, config.hook_timeout_seconds)

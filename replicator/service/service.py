@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from replicator.checkpoint.rotation import CheckpointRoot
+    from replicator.config import Config
     from replicator.service.database_loop import DatabaseLoop
     from replicator.service.destination_worker import DestinationWorker
 
@@ -74,6 +75,7 @@ class Service:
         steady: Sequence[Part] = (),
         companions: Sequence[AbstractContextManager[object]] = (),
         vitals: Vitals | None = None,
+        reconfigure: Callable[[Config], None] = lambda _config: None,
         manager: ServiceManager | None = None,
     ) -> None:
         self._roots = roots
@@ -83,6 +85,8 @@ class Service:
         self._stop = stop
         self._companions = companions
         self._vitals = vitals or Vitals()
+        #: Makes all parts go by another configuration, as far as that can change; from any thread.
+        self.reconfigure = reconfigure
         self._manager = manager or ServiceManager()
         self._failed = threading.Event()
 

@@ -12,6 +12,7 @@ Times are ISO 8601 in UTC with microseconds; null is what is not known. Keys sta
         last_checkpoint_duration_seconds
         last_error                              of checkpoints: message, hint, at, recovered_at (null: it stands)
         pinned_bytes, free_bytes                held on to for us; free on the filesystem of the checkpoint root
+        given_up                                because less than min_free was free: a list of words
         destinations.NAME
             generation                          the one that was published last
             last_publish_at
@@ -99,6 +100,7 @@ def databases_document(databases: Iterable[DatabaseStatus]) -> Document:
             "last_error": _known(database.last_error, _error_document),
             "pinned_bytes": database.pinned_bytes,
             "free_bytes": database.free_bytes,
+            "given_up": list(database.given_up),
             "destinations": {pair.destination: _pair_document(pair) for pair in database.destinations},
         }
         for database in databases
@@ -144,6 +146,7 @@ def _database(name: str, document: Document) -> DatabaseStatus:
         last_error=_known(document["last_error"], _error),
         pinned_bytes=_known(document["pinned_bytes"], _count),
         free_bytes=_known(document["free_bytes"], _count),
+        given_up=tuple(_text(what) for what in document["given_up"]),
         destinations=tuple(_pair(destination, value) for destination, value in document["destinations"].items()),
     )
 

@@ -85,7 +85,8 @@ class PairStatus:
 class DatabaseStatus:
     """One database on the source host, and its destinations; None is what is not known.
 
-    `last_checkpoint_at_seconds` is the point in time that the checkpoint shows.
+    `last_checkpoint_at_seconds` is the point in time that the checkpoint shows. `given_up` is what is done without
+    because less than `min_free` was free.
     """
 
     name: str
@@ -95,6 +96,7 @@ class DatabaseStatus:
     last_error: Failure | None = None
     pinned_bytes: int | None = None
     free_bytes: int | None = None
+    given_up: tuple[str, ...] = ()
     destinations: tuple[PairStatus, ...] = ()
 
 

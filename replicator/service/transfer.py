@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,10 @@ class Transfer:
         self._on_step = on_step
         self._board = board
         self._line = line
+
+    def keep(self, policy: KeepPolicy) -> None:
+        """Retire generations by this policy from now on; from any thread."""
+        self._settings = replace(self._settings, keep=policy)
 
     def run(
         self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]

@@ -24,6 +24,7 @@ from tests.support.published import (
     position_of,
     wait_for_mid_file,
 )
+from tests.support.service_manager import NotifySocket
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,14 +135,60 @@ def test_a_server_that_never_says_a_word(config: ConfigFile, states: TwoStates, 
     assert retry["error_type"] == "DestinationTimeoutError"
 
 
-def test_a_reload_is_not_taken_for_an_end(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+# --- reloading ---------------------------------------------------------------------------------------
+
+
+def test_a_reload_changes_what_can_be_changed(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    config.database("app", states.begin(tmp_path / "db"), interval="1h").directory("here", tmp_path / "here")
+    with NotifySocket(tmp_path) as heard:
+        environment = heard.environment()
+        with RunningProgram("run", "-c", config.write(), environment=environment) as service:
+            service.wait_for("publish.done")
+            config.databases[0] = {**config.databases[0], "interval": "1s", "ship_wal": "off", "min_free": "2MiB"}
+            config.destinations[0] = {**config.destinations[0], "keep": {"last": 2}}
+            config.service.update({"log_level": "debug", "state_dir": tmp_path / "elsewhere"})
+            config.directory("there", tmp_path / "there").write()
+            service.send(signal.SIGHUP)
+            done = service.wait_for("reload.done")
+            service.wait_for_more("publish.done", more=3)
+            heard.wait_for("READY", times=2)
+            finished = service.stop()
+        assert int(heard.wait_for("RELOADING")["MONOTONIC_USEC"]) > 0
+    assert done["changed"] == [
+        "database app.interval",
+        "database app.min_free",
+        "destination here.keep",
+        "service.log_level",
+    ]
+    assert [line["key"] for line in finished.events("reload.needs_restart")] == [
+        "database app.ship_wal",
+        "service.state_dir",
+        "destination there",
+    ]
+    assert len(list((tmp_path / "here" / "app" / "generations").iterdir())) == 2
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_a_reload_of_a_file_with_problems_changes_nothing(
+    config: ConfigFile, states: TwoStates, tmp_path: Path
+) -> None:
     config.database("app", states.begin(tmp_path / "db"), interval="1s").directory("here", tmp_path / "here")
-    with RunningProgram("run", "-c", config.write()) as service:
+    right = config.write().read_text()
+    with RunningProgram("run", "-c", config.path) as service:
         service.wait_for("publish.done")
+        config.path.write_text(right.replace('"1s"', '"soon"') + 'log_level = "loud"\n')
         service.send(signal.SIGHUP)
-        assert service.wait_for("service.reload_unavailable")["hint"]
+        refused = service.wait_for("reload.refused")
         service.wait_for_more("publish.done")
+        config.path.write_text(right)
+        service.send(signal.SIGHUP)
+        assert service.wait_for("reload.done")["changed"] == []
         service.stop()
+    assert [problem.split(" ")[0] for problem in refused["problems"]] == [
+        "database[0].interval",
+        "service.log_level",
+    ]
+    assert "still in force" in refused["hint"]
 
 
 # --- hooks -------------------------------------------------------------------------------------------

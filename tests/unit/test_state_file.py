@@ -56,6 +56,7 @@ DATABASES = st.builds(
     last_error=st.none() | FAILURES,
     pinned_bytes=st.none() | COUNTS,
     free_bytes=st.none() | COUNTS,
+    given_up=st.lists(TEXTS, max_size=3).map(tuple),
     destinations=st.lists(PAIRS, max_size=3, unique_by=lambda pair: pair.destination).map(tuple),
 )
 STATES = st.builds(
@@ -98,6 +99,7 @@ def test_keys_and_values_are_those_that_are_documented() -> None:
                 "last_error": None,
                 "pinned_bytes": None,
                 "free_bytes": None,
+                "given_up": [],
                 "destinations": {
                     "standby": {
                         "generation": None,
