@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from replicator.destination.interface import Capabilities
 from replicator.destination.local_files import SourceFile, TargetFile
 from replicator.destination.paths import below, part_of
-from replicator.destination.system_calls import copy_some, entry_of, sync_folder, write_all
+from replicator.destination.system_calls import copy_some, entry_at, entry_of, sync_folder, write_all
 from replicator.errors import (
     AccessDeniedError,
     ConnectionLostError,
@@ -77,6 +77,11 @@ class DirectoryDestination:
         """How messages name it."""
         return self._label
 
+    @property
+    def session(self) -> int:
+        """There is no connection that could be lost."""
+        return 1
+
     def capabilities(self) -> Capabilities:
         """Everything that a local filesystem has."""
         return Capabilities(hard_link=True, server_copy=True, fsync=True, free_space=True)
@@ -87,6 +92,14 @@ class DirectoryDestination:
         """All names in `folder`."""
         with self._translated("list", folder), os.scandir(self._path(folder)) as found:
             return [entry for item in found if (entry := entry_of(item)) is not None]
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is."""
+        found = []
+        for path in paths:
+            with self._translated("look at", path):
+                found.append(entry_at(self._path(path)))
+        return found
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""

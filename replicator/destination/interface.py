@@ -142,6 +142,14 @@ class Destination(Protocol):
     def label(self) -> str:
         """How messages name it: its URL without secrets."""
 
+    @property
+    def session(self) -> int:
+        """The number of connections that were made so far; 0 before the first.
+
+        What was seen at the destination counts for the connection over which it was seen: behind another one
+        there may be another disk.
+        """
+
     def capabilities(self) -> Capabilities:
         """What it offers."""
 
@@ -150,6 +158,9 @@ class Destination(Protocol):
 
         Raises `NotFoundError` if there is no such folder.
         """
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is, several in flight; links are not followed. None for what is not there."""
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file; links are followed.

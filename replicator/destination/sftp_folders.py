@@ -49,6 +49,21 @@ class SftpFolders:
         self._connection.call(protocol.close(reply.value))
         return entries
 
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is, links not followed; None for what is not there."""
+        replies = self._connection.call_all(
+            protocol.path_status(self._account.path(path), follow=False) for path in paths
+        )
+        found: list[Entry | None] = []
+        for path, reply in zip(paths, replies, strict=True):
+            if isinstance(reply, Attributes):
+                found.append(_as_entry(path.name, reply))
+            elif is_missing(reply):
+                found.append(None)
+            else:
+                raise self._account.refusal(reply, f"look at {path}")
+        return found
+
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it; links are not followed."""
         found = self._connection.call(protocol.path_status(self._account.path(path), follow=False))
@@ -94,5 +109,8 @@ def kind_of(found: Attributes) -> EntryKind:
 
 
 def _entry(name: bytes, found: Attributes) -> Entry:
-    text = name.decode("utf-8", "surrogateescape")
-    return Entry(text, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0)
+    return _as_entry(name.decode("utf-8", "surrogateescape"), found)
+
+
+def _as_entry(name: str, found: Attributes) -> Entry:
+    return Entry(name, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0)
