@@ -12,6 +12,7 @@ from replicator.destination.sftp_replies import Attributes, Handle, Names, Statu
 from replicator.errors import NotFoundError, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import PurePosixPath
 
     from replicator.destination.sftp_account import SftpAccount

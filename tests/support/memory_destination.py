@@ -89,7 +89,7 @@ class MemoryDestination:
     def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
         """What each of the paths is."""
         nodes = [self._nodes.get(self._name(path)) for path in paths]
-        return [node and _entry(path.name, node) for path, node in zip(paths, nodes, strict=True)]
+        return [None if node is None else _entry(path.name, node) for path, node in zip(paths, nodes, strict=True)]
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
