@@ -201,6 +201,12 @@ class DirectoryDestination:
             else:
                 found.unlink()
 
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links."""
+        for path in paths:
+            with self._translated("remove", path), suppress(FileNotFoundError, NotADirectoryError):
+                self._path(path).unlink()
+
     # --- moving files --------------------------------------------------------------------------------
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:

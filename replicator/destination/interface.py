@@ -252,6 +252,12 @@ class Destination(Protocol):
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link (never its target) or a folder and all in it; a missing one is fine."""
 
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links, many in flight and unsynced; missing ones are fine.
+
+        Raises `PermanentDestinationError` for what is neither; others may be gone by then.
+        """
+
     def free_bytes(self) -> int | None:
         """Space that this account may still use, or None where the server does not tell."""
 

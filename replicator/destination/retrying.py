@@ -142,6 +142,10 @@ class RetryingDestination:
         """Remove a file, a link or a folder and all in it."""
         self._retry(lambda inner: inner.remove_tree(path))
 
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links."""
+        self._retry(lambda inner: inner.remove_files(paths))
+
     def free_bytes(self) -> int | None:
         """Space that this account may still use."""
         return self._retry(lambda inner: inner.free_bytes())

@@ -225,6 +225,11 @@ class SftpDestination:
         self._appender.forget()
         self._folders.remove_tree(path)
 
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links."""
+        self._appender.forget()
+        self._folders.remove_files(paths)
+
     # --- moving files --------------------------------------------------------------------------------
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:

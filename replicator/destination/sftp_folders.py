@@ -88,6 +88,13 @@ class SftpFolders:
             self._remove(requests, folder)
         self._remove([protocol.remove_folder(self._account.path(folder)) for folder in reversed(folders)], path)
 
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links; missing ones are fine."""
+        replies = self._connection.call_all(protocol.remove(self._account.path(path)) for path in paths)
+        for path, reply in zip(paths, replies, strict=True):
+            if not is_missing(reply):
+                self._account.check([reply], f"remove {path}")
+
     def _list_if_there(self, folder: PurePosixPath) -> list[Entry]:
         try:
             return self.list_folder(folder)

@@ -314,6 +314,22 @@ def test_paths_are_looked_up_one_by_one_and_links_not_followed(place: Destinatio
     assert place.look_up([]) == []
 
 
+def test_files_and_links_are_removed_and_folders_are_not(place: Destination) -> None:
+    place.make_folder(at("folder"))
+    place.write_bytes(at("folder/kept"), b"1")
+    for number in range(100):
+        place.write_bytes(at(f"folder/{number}"), b"1")
+    place.point_link(at("link"), "folder")
+    doomed = [at("link"), at("missing"), at("missing/too"), *(at(f"folder/{number}") for number in range(100))]
+    place.remove_files(doomed)
+    place.remove_files(doomed)  # as after a lost answer
+    assert names(place) == {"folder"}
+    assert names(place, "folder") == {"kept"}
+    with pytest.raises(PermanentDestinationError):
+        place.remove_files([at("folder")])
+    assert names(place, "folder") == {"kept"}
+
+
 def test_a_connection_has_a_number_that_stays_while_it_lasts(place: Destination) -> None:
     place.list_folder(at("."))
     number = place.session

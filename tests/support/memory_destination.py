@@ -166,6 +166,15 @@ class MemoryDestination:
         for inner in [inner for inner in self._nodes if inner.is_relative_to(found)]:
             del self._nodes[inner]
 
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links."""
+        for path in paths:
+            self._step("remove_files", path)
+            name = self._name(path)
+            if isinstance(self._nodes.get(name), _Folder):
+                raise PermanentDestinationError(f"memory: {path} is a folder")
+            self._nodes.pop(name, None)
+
     # --- moving files --------------------------------------------------------------------------------
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
