@@ -14,6 +14,7 @@ import structlog
 from replicator.checkpoint.pinned import pinned_checkpoint
 from replicator.replica.catalog import Writer
 from replicator.replica.decision import PublishRequest
+from replicator.replica.memory import ReplicaMemory
 from replicator.replica.publish import Published, publish
 from replicator.units import format_duration
 
@@ -73,6 +74,7 @@ class Transfer:
         self._on_step = on_step
         self._board = board
         self._line = line
+        self._memory = ReplicaMemory()
 
     def run(
         self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]
@@ -94,6 +96,7 @@ class Transfer:
                 ),
                 destination,
                 observer,
+                memory=self._memory,
                 progress=self._on_step,
                 planned=planned,
                 handover=lambda catalog: self._handover(checkpoint, catalog, destination),
