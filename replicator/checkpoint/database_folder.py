@@ -17,7 +17,7 @@ from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, 
 from replicator.rocksdb.options_file import OptionsFile, parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from replicator.rocksdb.feeding import LogReader
 
@@ -84,14 +84,16 @@ class DatabaseFolder:
             raise CorruptFileError(f"{path} does not name a MANIFEST: {text[:80]!r}")
         return name.name
 
-    def newest_options(self) -> OptionsCopy | None:
-        """Read the newest OPTIONS file that parses; None if there is none.
+    def newest_options(self, names: Iterable[FileName] | None = None) -> OptionsCopy | None:
+        """Read the newest OPTIONS file that parses; None if there is none. `names` are a listing, if one was made.
 
         RocksDB writes OPTIONS under a temporary name and renames it, so a file that does not parse is damaged,
         not unfinished; an older one is then the better choice.
         """
-        listed = _listed(self.path, lambda name: name.startswith(_OPTIONS_PREFIX))
-        for name in sorted((file.name for file in listed), key=lambda name: name.number or 0, reverse=True):
+        if names is None:
+            names = (file.name for file in _listed(self.path, lambda name: name.startswith(_OPTIONS_PREFIX)))
+        options = [name for name in names if name.kind is FileKind.OPTIONS]
+        for name in sorted(options, key=lambda name: name.number or 0, reverse=True):
             try:
                 content = (self.path / name.name).read_bytes()
                 return OptionsCopy(name.name, content, parse_options(content.decode()))

@@ -19,9 +19,10 @@ from replicator.rocksdb.filenames import CURRENT_NAME
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from replicator.checkpoint.capture import Capture, Captured
+    from replicator.checkpoint.pinned import CheckpointPin
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.config import DatabaseConfig
     from replicator.service.board import StatusBoard
@@ -60,7 +61,9 @@ class DatabaseLoop:
         on_checkpoint: Callable[[str], None],
         board: StatusBoard,
         logs: LogHold | None = None,
+        pins: Sequence[CheckpointPin] = (),
     ) -> None:
+        """`pins` are what transfers hold of checkpoints."""
         self.name = database.name
         self.thread_name = f"database {database.name}"
         self._database = database
@@ -70,6 +73,7 @@ class DatabaseLoop:
         self._on_checkpoint = on_checkpoint
         self._board = board
         self._logs = logs
+        self._pins = pins
         self._asked = threading.Event()
         self._failures = 0
         self._seen: tuple[int, int] | None = None
@@ -181,9 +185,11 @@ class DatabaseLoop:
             )
 
     def _make_room(self) -> None:
-        """Give up what staging holds on to, once too little is free: it only makes the next checkpoint cheap."""
+        """Give up, once too little is free, what only makes the next transfer and the next checkpoint cheap."""
         free_bytes, floor_bytes = self._free_space()
         if free_bytes < floor_bytes:
+            for pin in self._pins:
+                pin.give_up()
             self._capture.close()
 
     def _free_space(self) -> tuple[int, int]:

@@ -126,6 +126,7 @@ class Service:
             stack.enter_context(hold_checkpoint_root(root.path))
             root.recover()
             discard_pinned(root)
+            stack.callback(discard_pinned, root)
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:
