@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from replicator.checkpoint.capture import Capture
+from replicator.checkpoint.pinned import CheckpointPin
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.verification import check_nothing, check_structure, check_with_engine
 from replicator.config import DEFAULT_CONNECTIONS, Verification, passed_on
@@ -97,6 +98,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     workers = []
     shippers = []
     transfers_to: dict[str, list[Transfer]] = {}
+    pins: dict[str, list[CheckpointPin]] = {database.name: [] for database in config.databases}
     limiters = {destination.name: rate_limiter(destination) for destination in config.destinations}
     for destination in config.destinations:
         settings = TransferSettings(
@@ -111,18 +113,19 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             for name, shipping in shippings.items()
             if destination.name in shipping.lines
         }
-        transfers = {
-            database.name: Transfer(
-                database,
-                roots[database.name],
-                settings,
-                on_step=_step_reporter(on_step, database.name, destination.name),
-                board=board,
-                line=lines.get(database.name),
-            )
-            for database in config.databases
-            if destination in config.destinations_of(database)
-        }
+        transfers = {}
+        for database in config.databases:
+            if destination in config.destinations_of(database):
+                pin = CheckpointPin(roots[database.name], destination.name)
+                pins[database.name].append(pin)
+                transfers[database.name] = Transfer(
+                    database,
+                    pin,
+                    settings,
+                    on_step=_step_reporter(on_step, database.name, destination.name),
+                    board=board,
+                    line=lines.get(database.name),
+                )
         transfers_to[destination.name] = list(transfers.values())
         limiter = limiters[destination.name]
         if lines:
@@ -150,6 +153,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             on_checkpoint=tell_workers,
             board=board,
             logs=shippings.get(database.name),
+            pins=pins[database.name],
         )
         for database in config.databases
     ]

@@ -33,7 +33,7 @@ from replicator.liveness import beat
 from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from replicator.checkpoint.database_folder import ListedFile
@@ -130,16 +130,19 @@ class Capture:
         refuse_direct_blobs(options)
         cut = self._cuts.find(self._database.wal_folder(options.options if options else None), self._pin_tables)
         refuse_foreign_folders(cut.version)
-        self._check_pinned(cut)
-        settled = self._staging.settle(_live_sizes(cut.version))
+        live_sizes = _live_sizes(cut.version)
+        self._check_pinned(cut, live_sizes)
+        settled = self._staging.settle(live_sizes)
         wal_bytes, last_sequence = self._write_wals(cut)
         self._write_small_files(cut, options, identity)
         if self._database.identity() != identity:
             raise SourceChangedError("the database was replaced by another one")
         sync_folder(self._root.staging)
         self._check(self._root.staging, settled.new_names)
+        self._staging.seal(path.name for path in self._small_files)
         self._root.rotate()
-        self._recycle_staging(cut.version)
+        self._recycle_staging(live_sizes.keys())
+        self._cuts.release_wals(cut.version.lowest_needed_wal)
         return Captured(
             captured_at_seconds=cut.taken_at_seconds,
             live_files=len(cut.version.tables) + len(cut.version.blobs),
@@ -175,8 +178,8 @@ class Capture:
             self._staging.open()
             self._staging.pin(listed)
 
-    def _check_pinned(self, cut: Cut) -> None:
-        missing = self._staging.not_pinned(_live_sizes(cut.version).keys())
+    def _check_pinned(self, cut: Cut, live_sizes: Mapping[FileKey, int]) -> None:
+        missing = self._staging.not_pinned(live_sizes.keys())
         if not missing:
             return
         some = sorted(f"{number:06d}.{kind}" for kind, number in missing)
@@ -226,12 +229,11 @@ class Capture:
         self._small_files.append(path)
         return path
 
-    def _recycle_staging(self, version: ManifestVersion) -> None:
+    def _recycle_staging(self, live: Collection[FileKey]) -> None:
         """Keep of the retired checkpoint what is live: the next capture then links only what is new."""
         self._small_files = []
         self._staging.open()
-        self._staging.trim(_live_sizes(version).keys())
-        self._cuts.release_wals(version.lowest_needed_wal)
+        self._staging.trim(live)
 
 
 def _live_sizes(version: ManifestVersion) -> dict[FileKey, int]:

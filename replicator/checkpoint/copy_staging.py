@@ -95,6 +95,9 @@ class CopyStaging:
         self._new &= live_sizes.keys()
         return Settled(tuple(sorted(self._opened[key].name for key in self._new)), self._copied_bytes)
 
+    def seal(self, small_names: Iterable[str]) -> None:
+        """See `TableStaging.seal`."""
+
     def trim(self, live: Collection[FileKey]) -> None:
         """See `TableStaging.trim`."""
         with os.scandir(self._folder) as entries:

@@ -102,7 +102,7 @@ class CutFinder:
 
     def _pin(self, wal_folder: Path, pin_tables: Callable[[Iterable[ListedFile]], None]) -> int:
         """Pin everything; return the number of the newest log."""
-        listed = list(self._database.list_files(self._database.path))
+        listed = tuple(self._database.list_files(self._database.path))
         pin_tables(listed)
         if wal_folder != self._database.path:
             return self._pin_wals(wal_folder)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,14 @@ from replicator.rocksdb.filenames import CURRENT_NAME, IDENTITY_NAME, FileKind, 
 from replicator.rocksdb.options_file import OptionsFile, parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Mapping, Sequence
 
     from replicator.rocksdb.feeding import LogReader
 
 #: Of the names of write-ahead logs.
 LOG_SUFFIX = ".log"
-_OPTIONS_PREFIX = "OPTIONS-"
+#: The kernel stamps files with the time of its last clock tick: no more than 10 ms ago, at 100 ticks a second.
+_CLOCK_TICK_NS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,16 @@ class ListedFile:
 
     name: FileName
     inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was found in a folder, and the time of its last change, if a later one is sure to have another."""
+
+    by_name: Mapping[str, ListedFile]
+    files: tuple[ListedFile, ...]
+    wals: tuple[ListedFile, ...]
+    settled_at_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +60,31 @@ class DatabaseFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._listings: dict[Path, Listing] = {}
 
-    def list_files(self, folder: Path) -> Iterator[ListedFile]:
-        """Yield the files in `folder` (the directory itself or its WAL folder) that RocksDB's state is made of.
+    def list_files(self, folder: Path) -> Sequence[ListedFile]:
+        """Return the files in `folder` (the directory itself or its WAL folder) that RocksDB's state is made of.
 
-        Raises `SourceError` if the folder cannot be read.
+        The same object comes back as long as nothing was added or removed. Raises `SourceError` if the folder
+        cannot be read.
         """
-        return _listed(folder, lambda _: True)
+        return self._listing(folder).files
 
-    def list_wals(self, folder: Path) -> Iterator[ListedFile]:
-        """Yield the write-ahead logs in `folder`: a quick look, whatever else lies there.
+    def list_wals(self, folder: Path) -> Sequence[ListedFile]:
+        """Return the write-ahead logs in `folder`, as `list_files` does."""
+        return self._listing(folder).wals
 
-        Raises `SourceError` if the folder cannot be read.
-        """
-        return _listed(folder, lambda name: name.endswith(LOG_SUFFIX))
+    def _listing(self, folder: Path) -> Listing:
+        known = self._listings.get(folder)
+        changed_at_ns, looked_at_ns = _changed_at(folder), time.time_ns()
+        if known and known.settled_at_ns == changed_at_ns:
+            return known
+        listing = _list(folder, known)
+        # Of a folder that changed just now the time of the next change may be the same.
+        if looked_at_ns - changed_at_ns > _CLOCK_TICK_NS:
+            listing = replace(listing, settled_at_ns=changed_at_ns)
+        self._listings[folder] = listing
+        return listing
 
     def manifest_name(self) -> str:
         """Name of the MANIFEST that CURRENT points to.
@@ -84,14 +107,16 @@ class DatabaseFolder:
             raise CorruptFileError(f"{path} does not name a MANIFEST: {text[:80]!r}")
         return name.name
 
-    def newest_options(self) -> OptionsCopy | None:
-        """Read the newest OPTIONS file that parses; None if there is none.
+    def newest_options(self, names: Iterable[FileName] | None = None) -> OptionsCopy | None:
+        """Read the newest OPTIONS file that parses; None if there is none. `names` are a listing, if one was made.
 
         RocksDB writes OPTIONS under a temporary name and renames it, so a file that does not parse is damaged,
         not unfinished; an older one is then the better choice.
         """
-        listed = _listed(self.path, lambda name: name.startswith(_OPTIONS_PREFIX))
-        for name in sorted((file.name for file in listed), key=lambda name: name.number or 0, reverse=True):
+        if names is None:
+            names = (file.name for file in self._listing(self.path).files)
+        options = [name for name in names if name.kind is FileKind.OPTIONS]
+        for name in sorted(options, key=lambda name: name.number or 0, reverse=True):
             try:
                 content = (self.path / name.name).read_bytes()
                 return OptionsCopy(name.name, content, parse_options(content.decode()))
@@ -168,14 +193,30 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
     )
 
 
-def _listed(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[ListedFile]:
+def _changed_at(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError as error:
+        raise _unlistable(folder, error) from error
+
+
+def _list(folder: Path, before: Listing | None) -> Listing:
+    """List a folder; what was there before is not put into words again."""
+    known = before.by_name if before else {}
+    by_name: dict[str, ListedFile] = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_wanted(entry.name) and (name := parse_file_name(entry.name)):
-                    yield ListedFile(name, entry.inode())
+                text, inode = entry.name, entry.inode()
+                file = known.get(text)
+                if file is not None and file.inode == inode:
+                    by_name[text] = file
+                elif name := parse_file_name(text):
+                    by_name[text] = ListedFile(name, inode)
     except OSError as error:
         raise _unlistable(folder, error) from error
+    files = tuple(by_name.values())
+    return Listing(by_name, files, tuple(file for file in files if file.name.kind is FileKind.WAL))
 
 
 def _unlistable(folder: Path, error: OSError) -> SourceError:

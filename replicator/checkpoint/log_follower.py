@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicator.checkpoint.checkpoint_logs import newest_written_log
 from replicator.checkpoint.database_folder import DatabaseFolder
-from replicator.checkpoint.inspection import newest_written_log
 from replicator.checkpoint.log_folder import LogFolder
 from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.readings import NEVER, Grown, ReadingHistory

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import tenacity
 
-from replicator.checkpoint.inspection import Checkpoint, inspect_checkpoint
+from replicator.checkpoint.inspection import Checkpoint, CheckpointInspector
 from replicator.checkpoint.rotation import GIVEN_UP_PREFIX
+from replicator.checkpoint.staging import IMMUTABLE_KINDS
 from replicator.errors import CheckpointError, SourceChangedError, SourceError
 from replicator.rocksdb.filenames import CURRENT_NAME, parse_file_name
 
@@ -25,39 +27,142 @@ _PREFIX = "transfer-"
 _MAX_TRIES = 10
 
 
+class CheckpointPin:
+    """Holds the current checkpoint, time after time, in the folder `transfer-<holder>`.
+
+    Between transfers the links stay, for most of them are those of the next checkpoint too: then only the others
+    are made. They can be given up at any time. `held` is for one thread.
+    """
+
+    def __init__(self, root: CheckpointRoot, holder: str) -> None:
+        self._root = root
+        self._folder = root.path / f"{_PREFIX}{holder}"
+        self._in_use = threading.Lock()
+        #: The SST and blob files in the folder by name, each with its inode; None if that is not known.
+        self._links: dict[str, int] | None = None
+        self._others: list[str] = []
+        self._inspector = CheckpointInspector(self._folder)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Checkpoint]:
+        """Hold the current checkpoint for the length of a `with` block; after an error nothing is kept.
+
+        Raises `CheckpointError` if there is no complete checkpoint.
+        """
+        with self._in_use:
+            try:
+                yield self._take()
+            except SourceError as error:
+                if self._folder.exists():
+                    raise
+                raise CheckpointError(
+                    f"the checkpoint on its way was given up: too little is free below {self._root.path}",
+                    hint="free some space, or lower min_free",
+                ) from error
+            except BaseException:
+                self._discard()
+                raise
+
+    def give_up(self) -> None:
+        """Let go of the links, unless a transfer needs them; from any thread."""
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._discard()
+            finally:
+                self._in_use.release()
+
+    def _discard(self) -> None:
+        self._links = None
+        _discard(self._folder)
+
+    def _take(self) -> Checkpoint:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(SourceChangedError),
+            stop=tenacity.stop_after_attempt(_MAX_TRIES),
+            wait=tenacity.wait_random(0, 0.05),
+            reraise=True,
+        )
+        try:
+            new_names = retrying(self._link)
+            return self._inspector.inspect(new_names)
+        except SourceChangedError as error:
+            raise CheckpointError(
+                f"{self._root.current} was replaced at each of {_MAX_TRIES} looks at it"
+            ) from error
+
+    def _link(self) -> list[str]:
+        """Link what is in the current checkpoint, and keep nothing else; return the names that are new."""
+        try:
+            source = os.open(self._root.current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            if self._root.previous.exists():
+                raise SourceChangedError(f"{self._root.current} was being replaced") from error
+            raise CheckpointError(f"there is no checkpoint in {self._root.path} yet") from error
+        # What an error leaves is not known: the next try begins from nothing.
+        links, self._links = self._links, None
+        try:
+            if links is None:
+                links = self._begin()
+            target = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                new_names = self._link_into(target, source, links)
+                if not _is_unchanged(self._root, source, target):
+                    raise SourceChangedError(f"{self._root.current} was replaced twice while it was being read")
+            finally:
+                os.close(target)
+        except FileNotFoundError as error:
+            raise SourceChangedError(f"{self._root.current} was replaced while it was being read") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot make hard links in {self._folder}: {error.strerror}") from error
+        finally:
+            os.close(source)
+        self._links = links
+        return new_names
+
+    def _begin(self) -> dict[str, int]:
+        _discard(self._folder)
+        self._folder.mkdir(mode=0o700)
+        self._inspector = CheckpointInspector(self._folder)
+        self._others = []
+        return {}
+
+    def _link_into(self, target: int, source: int, links: dict[str, int]) -> list[str]:
+        """Make `links` those of the open folder `source`.
+
+        Equal names and inodes mean equal files: the link keeps the inode in use.
+        """
+        for name in self._others:
+            os.unlink(name, dir_fd=target)
+        self._inspector.drop(self._others)
+        os.link(CURRENT_NAME, CURRENT_NAME, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        self._others = [CURRENT_NAME]
+        with os.scandir(source) as entries:
+            found = {entry.name: entry.inode() for entry in entries}
+        gone = [name for name, inode in links.items() if found.get(name) != inode]
+        for name in gone:
+            os.unlink(name, dir_fd=target)
+            del links[name]
+        self._inspector.drop(gone)
+        new_names = [CURRENT_NAME]
+        for name, inode in found.items():
+            if name in links or name == CURRENT_NAME or (parsed := parse_file_name(name)) is None:
+                continue
+            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            new_names.append(name)
+            if parsed.kind in IMMUTABLE_KINDS:
+                links[name] = inode
+            else:
+                self._others.append(name)
+        return new_names
+
+
 @contextlib.contextmanager
 def pinned_checkpoint(root: CheckpointRoot, holder: str) -> Iterator[Checkpoint]:
-    """Hold the current checkpoint for the length of a `with` block, in the folder `transfer-<holder>`.
-
-    Raises `CheckpointError` if there is no complete checkpoint.
-    """
-    folder = root.path / f"{_PREFIX}{holder}"
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(SourceChangedError),
-        stop=tenacity.stop_after_attempt(_MAX_TRIES),
-        wait=tenacity.wait_random(0, 0.05),
-        reraise=True,
-    )
-    try:
-        retrying(lambda: _link_all(root, folder))
-        checkpoint = inspect_checkpoint(folder)
-    except SourceChangedError as error:
-        _discard(folder)
-        raise CheckpointError(f"{root.current} was replaced at each of {_MAX_TRIES} looks at it") from error
-    except BaseException:
-        _discard(folder)
-        raise
-    try:
+    """Hold the current checkpoint for the length of a `with` block and keep nothing: see `CheckpointPin.held`."""
+    pin = CheckpointPin(root, holder)
+    with pin.held() as checkpoint:
         yield checkpoint
-    except SourceError as error:
-        if not folder.exists():
-            raise CheckpointError(
-                f"the checkpoint on its way was given up: too little is free below {root.path}",
-                hint="free some space, or lower min_free",
-            ) from error
-        raise
-    finally:
-        _discard(folder)
+    pin.give_up()
 
 
 def give_up_outdated(root: CheckpointRoot) -> None:
@@ -90,34 +195,6 @@ def discard_pinned(root: CheckpointRoot) -> None:
     for prefix in (_PREFIX, GIVEN_UP_PREFIX):
         for folder in root.path.glob(f"{prefix}*"):
             _discard(folder)
-
-
-def _link_all(root: CheckpointRoot, folder: Path) -> None:
-    _discard(folder)
-    try:
-        source = os.open(root.current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        if root.previous.exists():
-            raise SourceChangedError(f"{root.current} was being replaced") from error
-        raise CheckpointError(f"there is no checkpoint in {root.path} yet") from error
-    try:
-        folder.mkdir(mode=0o700)
-        target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.link(CURRENT_NAME, CURRENT_NAME, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-            for name in os.listdir(source):  # noqa: PTH208 - of a descriptor, which a rename leaves valid
-                if parse_file_name(name) and name != CURRENT_NAME:
-                    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-            if not _is_unchanged(root, source, target):
-                raise SourceChangedError(f"{root.current} was replaced twice while it was being read")
-        finally:
-            os.close(target)
-    except FileNotFoundError as error:
-        raise SourceChangedError(f"{root.current} was replaced while it was being read") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot make hard links in {folder}: {error.strerror}") from error
-    finally:
-        os.close(source)
 
 
 def _is_unchanged(root: CheckpointRoot, source: int, target: int) -> bool:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: A file's kind and number: what the MANIFEST calls it by.
 FileKey = tuple[FileKind, int]
 
+#: How many checkpoints there are, with the one that is being made.
+_SEALED_FOLDERS = 3
+
 IMMUTABLE_KINDS = frozenset({FileKind.TABLE, FileKind.BLOB})
 
 
@@ -59,6 +62,9 @@ class TableStaging(Protocol):
         Raises `SourceChangedError` if one has another size; what is pinned stays pinned.
         """
 
+    def seal(self, small_names: Iterable[str]) -> None:
+        """Note that the folder is complete, `small_names` are the other files in it, and becomes a checkpoint."""
+
     def trim(self, live: Collection[FileKey]) -> None:
         """Leave nothing but live files in staging, so that no space is held for others."""
 
@@ -72,6 +78,15 @@ class _Staged:
     inode: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A folder as it was left: with what is in it, and the time of its last change."""
+
+    changed_at_ns: int
+    staged: dict[FileKey, _Staged]
+    small_names: tuple[str, ...]
+
+
 class LinkStaging:
     """Hard links: the primary's files, held at no cost for as long as the link stays."""
 
@@ -80,12 +95,24 @@ class LinkStaging:
         self._folder = folder
         self._staged: dict[FileKey, _Staged] = {}
         self._new: dict[FileKey, _Staged] = {}
+        #: Checkpoints by the inode of their folder: one of them comes back to be staging again.
+        self._sealed: dict[int, _Sealed] = {}
+        #: All that this listing tells of is pinned.
+        self._listed: Iterable[ListedFile] | None = None
 
     def open(self) -> None:
         """See `TableStaging.open`. Equal inode numbers mean equal files: the link keeps the inode in use."""
         self._staged = {}
         self._new = {}
+        self._listed = None
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        status = self._folder.stat()
+        sealed = self._sealed.pop(status.st_ino, None)
+        if sealed and sealed.changed_at_ns == status.st_mtime_ns:
+            for name in sealed.small_names:
+                (self._folder / name).unlink()
+            self._staged = sealed.staged
+            return
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 key = key_of(entry.name)
@@ -96,6 +123,8 @@ class LinkStaging:
 
     def pin(self, listed: Iterable[ListedFile]) -> None:
         """See `TableStaging.pin`. Raises `CrossDeviceError` where no link can be made to the folder."""
+        if listed is self._listed:
+            return
         source = os.open(self._database, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         target = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -120,6 +149,7 @@ class LinkStaging:
         finally:
             os.close(source)
             os.close(target)
+        self._listed = listed
 
     def not_pinned(self, live: AbstractSet[FileKey]) -> AbstractSet[FileKey]:
         """See `TableStaging.not_pinned`."""
@@ -133,9 +163,18 @@ class LinkStaging:
         self.trim(live_sizes.keys())
         return Settled(tuple(staged.name for staged in self._new.values()), copied_bytes=0)
 
+    def seal(self, small_names: Iterable[str]) -> None:
+        """See `TableStaging.seal`."""
+        status = self._folder.stat()
+        self._sealed[status.st_ino] = _Sealed(status.st_mtime_ns, self._staged, tuple(small_names))
+        # Folders that are gone since: two stay, and the one that comes back.
+        for inode in list(self._sealed)[:-_SEALED_FOLDERS]:
+            del self._sealed[inode]
+
     def trim(self, live: Collection[FileKey]) -> None:
-        """See `TableStaging.trim`."""
+        """See `TableStaging.trim`. What is not live may be soon: the next listing is looked at again."""
         for key in [key for key in self._staged if key not in live]:
+            self._listed = None
             (self._folder / self._staged.pop(key).name).unlink()
             self._new.pop(key, None)
 

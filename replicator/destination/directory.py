@@ -18,7 +18,7 @@ from replicator.destination.directory_place import DirectoryPlace
 from replicator.destination.directory_trees import DirectoryTrees
 from replicator.destination.interface import Capabilities
 from replicator.destination.paths import part_of
-from replicator.destination.system_calls import entry_of, sync_folder, write_all
+from replicator.destination.system_calls import entry_at, entry_of, sync_folder, write_all
 from replicator.errors import NotFoundError, PermanentDestinationError, ProtocolError
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class DirectoryDestination:
         """How messages name it."""
         return self._place.label
 
+    @property
+    def session(self) -> int:
+        """There is no connection that could be lost."""
+        return 1
+
     def capabilities(self) -> Capabilities:
         """Everything that a local filesystem has."""
         return Capabilities(hard_link=True, server_copy=True, fsync=True, free_space=True)
@@ -69,6 +74,14 @@ class DirectoryDestination:
     def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
         """List many folders."""
         return self._trees.list_folders(folders)
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is."""
+        found = []
+        for path in paths:
+            with self._place.translated("look at", path):
+                found.append(entry_at(self._place.path(path)))
+        return found
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""

@@ -80,6 +80,14 @@ class Destination(Protocol):
     def label(self) -> str:
         """How messages name it: its URL without secrets."""
 
+    @property
+    def session(self) -> int:
+        """The number of connections that were made so far; 0 before the first.
+
+        What was seen at the destination counts for the connection over which it was seen: behind another one
+        there may be another disk.
+        """
+
     def capabilities(self) -> Capabilities:
         """What it offers."""
 
@@ -99,6 +107,9 @@ class Destination(Protocol):
         more after each of them, so a caller may add to what it iterates over: by an iterator with a queue, that
         is, for a generator that has ended stays so.
         """
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is, several in flight; links are not followed. None for what is not there."""
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file; links are followed.

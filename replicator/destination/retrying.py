@@ -83,12 +83,18 @@ class RetryingDestination:
         self._on_retry = on_retry
         self._lock = threading.Lock()
         self._inner: Destination | None = None
+        self._sessions = 0
         self._closed = False
 
     @property
     def label(self) -> str:
         """How messages name it."""
         return self._label
+
+    @property
+    def session(self) -> int:
+        """The number of connections that were made so far."""
+        return self._sessions
 
     # --- one by one ----------------------------------------------------------------------------------
 
@@ -105,6 +111,10 @@ class RetryingDestination:
         listing = RestartableListing(folders)
         while (found := self._retry(listing.advance)) is not None:
             yield found
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is."""
+        return self._retry(lambda inner: inner.look_up(paths))
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""
@@ -254,6 +264,7 @@ class RetryingDestination:
         with self._lock:
             if not self._closed:
                 self._inner = inner
+                self._sessions += 1
                 return inner
         inner.close()
         raise ConnectionLostError(f"{self._label}: closed")

@@ -112,6 +112,11 @@ class SftpDestination:
         """How messages name it."""
         return self._label
 
+    @property
+    def session(self) -> int:
+        """The only one: an object whose connection broke stays broken."""
+        return 1
+
     def capabilities(self) -> Capabilities:
         """What the server told in its first packet."""
         offered = self._connection.extensions
@@ -131,6 +136,10 @@ class SftpDestination:
     def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
         """List many folders, several in flight."""
         return self._listings.list_folders(folders)
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is."""
+        return self._folders.look_up(paths)
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""

@@ -12,6 +12,7 @@ from replicator.destination.sftp_replies import Attributes, Handle, Names, Statu
 from replicator.errors import NotFoundError, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import PurePosixPath
 
     from replicator.destination.sftp_account import SftpAccount
@@ -49,6 +50,21 @@ class SftpFolders:
         self._connection.call(protocol.close(reply.value))
         return entries
 
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is, links not followed; None for what is not there."""
+        replies = self._connection.call_all(
+            protocol.path_status(self._account.path(path), follow=False) for path in paths
+        )
+        found: list[Entry | None] = []
+        for path, reply in zip(paths, replies, strict=True):
+            if isinstance(reply, Attributes):
+                found.append(_as_entry(path.name, reply))
+            elif is_missing(reply):
+                found.append(None)
+            else:
+                raise self._account.refusal(reply, f"look at {path}")
+        return found
+
     def remove_tree(self, path: PurePosixPath) -> None:
         """Remove a file, a link or a folder and all in it; links are not followed."""
         found = self._connection.call(protocol.path_status(self._account.path(path), follow=False))
@@ -71,6 +87,13 @@ class SftpFolders:
                     requests.append(protocol.remove(self._account.path(folder / entry.name)))
             self._remove(requests, folder)
         self._remove([protocol.remove_folder(self._account.path(folder)) for folder in reversed(folders)], path)
+
+    def remove_files(self, paths: Sequence[PurePosixPath]) -> None:
+        """Remove files and links; missing ones are fine."""
+        replies = self._connection.call_all(protocol.remove(self._account.path(path)) for path in paths)
+        for path, reply in zip(paths, replies, strict=True):
+            if not is_missing(reply):
+                self._account.check([reply], f"remove {path}")
 
     def _list_if_there(self, folder: PurePosixPath) -> list[Entry]:
         try:
@@ -99,6 +122,9 @@ def entries_of(page: Names) -> list[Entry]:
 
 
 def _entry(name: bytes, found: Attributes) -> Entry:
-    text = name.decode("utf-8", "surrogateescape")
+    return _as_entry(name.decode("utf-8", "surrogateescape"), found)
+
+
+def _as_entry(name: str, found: Attributes) -> Entry:
     mode = stat.S_IMODE(found.permissions or 0)
-    return Entry(text, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0, mode, found.owner)
+    return Entry(name, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0, mode, found.owner)

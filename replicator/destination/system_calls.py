@@ -52,9 +52,20 @@ def sync_folder(folder: Path) -> None:
 def entry_of(item: os.DirEntry[str]) -> Entry | None:
     """Return what a name in a listing is, or None if it was removed since the listing began."""
     try:
-        status = item.stat(follow_symlinks=False)
+        return _entry(item.name, item.stat(follow_symlinks=False))
     except FileNotFoundError:
         return None
+
+
+def entry_at(path: Path) -> Entry | None:
+    """Return what a path is, links not followed, or None if there is nothing."""
+    try:
+        return _entry(path.name, path.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _entry(name: str, status: os.stat_result) -> Entry:
     if stat.S_ISREG(status.st_mode):
         kind = EntryKind.FILE
     elif stat.S_ISDIR(status.st_mode):
@@ -64,7 +75,7 @@ def entry_of(item: os.DirEntry[str]) -> Entry | None:
     else:
         kind = EntryKind.OTHER
     return Entry(
-        item.name,
+        name,
         kind,
         status.st_size,
         status.st_mtime_ns // 1_000_000_000,

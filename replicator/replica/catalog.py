@@ -26,7 +26,7 @@ from replicator.replica.layout import (
 from replicator.rocksdb.filenames import CURRENT_NAME, FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 FORMAT = 1
 
@@ -80,7 +80,7 @@ class Catalog:
     @property
     def newest_log_number(self) -> int:
         """The number of the newest write-ahead log; -1 without one."""
-        numbers = (wal_number(file.name) for file in self.files)
+        numbers = (wal_number(file.name) for file in self.files if file.kind is FileKind.WAL)
         return max((number for number in numbers if number is not None), default=-1)
 
 
@@ -95,8 +95,25 @@ class Finding:
         return f"{self.name if self.name.isprintable() else repr(self.name)} {self.problem}"
 
 
-def encode_catalog(catalog: Catalog) -> bytes:
-    """Write a catalog, or a draft, as JSON."""
+class FileLines:
+    """What catalogs say of files, a line for each: it is put into words once, as long as it stays the same."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[CatalogFile, str]] = {}
+
+    def of(self, files: Iterable[CatalogFile]) -> list[str]:
+        """Return a line for each of the files; those of others are forgotten."""
+        known = self._lines
+        lines: dict[str, tuple[CatalogFile, str]] = {}
+        for file in files:
+            line = known.get(file.name)
+            lines[file.name] = line if line and line[0] is file else (file, _line(file))
+        self._lines = lines
+        return [line for _, line in lines.values()]
+
+
+def encode_catalog(catalog: Catalog, lines: FileLines | None = None) -> bytes:
+    """Write a catalog, or a draft, as JSON; `lines` are those of the one before, if there was one."""
     document = {
         "format": FORMAT,
         "generation": str(catalog.generation),
@@ -111,18 +128,21 @@ def encode_catalog(catalog: Catalog) -> bytes:
         "manifest": catalog.manifest_name,
         "total_files": len(catalog.files),
         "total_bytes": catalog.size_bytes,
-        "files": [
-            {
-                "name": file.name,
-                "kind": file.kind.value,
-                "size_bytes": file.size_bytes,
-                "identity": file.identity,
-                "sha256": file.sha256,
-            }
-            for file in catalog.files
-        ],
     }
-    return (json.dumps(document, indent=1) + "\n").encode("ascii")
+    head = json.dumps(document, indent=1).removesuffix("\n}")
+    files = ",\n".join((lines or FileLines()).of(catalog.files))
+    return f'{head},\n "files": [\n{files}\n ]\n}}\n'.encode("ascii")
+
+
+def _line(file: CatalogFile) -> str:
+    document = {
+        "name": file.name,
+        "kind": file.kind.value,
+        "size_bytes": file.size_bytes,
+        "identity": file.identity,
+        "sha256": file.sha256,
+    }
+    return f"  {json.dumps(document)}"
 
 
 def decode_catalog(data: bytes) -> Catalog:
@@ -161,7 +181,7 @@ def encode_checksums(catalog: Catalog) -> bytes:
     All but the write-ahead log, or two, that may grow by what is shipped afterwards: their first bytes are for
     `verify` to check.
     """
-    growing = growing_logs({file.name: file.size_bytes for file in catalog.files})
+    growing = growing_logs({file.name: file.size_bytes for file in catalog.files if file.kind is FileKind.WAL})
     lines = (f"{file.sha256}  {file.name}\n" for file in catalog.files if file.name not in growing)
     return "".join(lines).encode("ascii")
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.errors import NoSpaceError, ProtocolError, WrongWriterError
-from replicator.replica.inspect_replica import Replica, inspect_replica
 from replicator.replica.layout import GenerationId, ReplicaLayout
 from replicator.replica.local_digest import sha256_of_prefixes
 from replicator.replica.plan import LogDigests, Plan, log_lengths, make_plan
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Writer
+    from replicator.replica.inspect_replica import Replica
+    from replicator.replica.memory import ReplicaMemory
     from replicator.rocksdb.inventory import Inventory
 
 TAKE_OVER_COMMAND = "replicator run -c FILE --once --take-over"
@@ -57,12 +58,12 @@ class Decision:
     plan: Plan
 
 
-def decide(request: PublishRequest, destination: Destination) -> Decision:
-    """Look at the replica and decide.
+def decide(request: PublishRequest, destination: Destination, memory: ReplicaMemory) -> Decision:
+    """Look at the replica, as far as it is not known, and decide.
 
     Raises `WrongWriterError`, `MissingCapabilityError`, `NoSpaceError`, `SourceChangedError` if a log is gone.
     """
-    replica = inspect_replica(destination, ReplicaLayout(request.database), request.writer)
+    replica = memory.replica(destination, ReplicaLayout(request.database), request.writer)
     if not request.take_over:
         refuse_other_writer(
             destination, request.database, replica, request.writer, take_over_command=request.take_over_command

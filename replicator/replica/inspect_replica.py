@@ -5,7 +5,7 @@ Reads only; all that comes back is untrusted, and what cannot be read is not use
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.errors import DamageError, NotFoundError, ProtocolError
@@ -17,7 +17,7 @@ from replicator.replica.generations import (
     read_catalog,
     read_contents,
 )
-from replicator.replica.layout import CATALOG_NAME
+from replicator.replica.layout import CATALOG_NAME, DRAFT_NAME
 from replicator.replica.plan import Stored, StoredFile
 from replicator.rocksdb.filenames import FileKind
 
@@ -43,7 +43,8 @@ class Leftover:
 class Replica:
     """The state of a replica. `newest` is the newest catalog that can be read.
 
-    `taken_ids` are those that a new generation's id must be above.
+    `taken_ids` are those that a new generation's id must be above. `is_recalled` says that this process left it
+    so, and that no more than a few names were looked at again.
     """
 
     ids: tuple[GenerationId, ...]
@@ -52,6 +53,7 @@ class Replica:
     newest: Catalog | None
     leftover: Leftover | None
     stored: Stored
+    is_recalled: bool = False
 
 
 def inspect_replica(destination: Destination, layout: ReplicaLayout, writer: Writer) -> Replica:
@@ -89,8 +91,8 @@ def _stored_generation(destination: Destination, layout: ReplicaLayout, catalog:
         contents = read_contents(destination, layout, catalog)
     except ProtocolError:
         # A journal too large to be read must not keep a new generation from being published.
-        return _stored_files(folder, catalog, folder_sizes(destination, folder))
-    return _stored_files(folder, catalog, contents.sizes, contents.journal.lines)
+        return stored_files(folder, catalog, folder_sizes(destination, folder))
+    return stored_files(folder, catalog, contents.sizes, contents.journal.lines)
 
 
 def _leftover(
@@ -109,23 +111,41 @@ def _leftover(
         if newest_id is not None and generation <= newest_id:
             break
         folder = layout.upload(generation)
-        try:
-            draft = decode_draft(destination.read_bytes(folder / CATALOG_NAME, limit_bytes=CATALOG_LIMIT_BYTES))
-        except (DamageError, NotFoundError):
-            continue
-        if draft.writer != writer:
+        draft = _draft(destination, folder)
+        if draft is None or draft.writer != writer:
             continue
         sizes = folder_sizes(destination, folder)
-        return Leftover(generation, frozenset(sizes)), _stored_files(folder, draft, sizes)
+        return Leftover(generation, frozenset(sizes)), stored_files(folder, draft, sizes)
     return None, {}
 
 
-def _stored_files(
+def _draft(destination: Destination, folder: PurePosixPath) -> Catalog | None:
+    """Return what the files in the folder of an upload are, if they are there; None if nothing tells."""
+    found: Catalog | None = None
+    for name in (CATALOG_NAME, DRAFT_NAME):
+        try:
+            draft = decode_draft(destination.read_bytes(folder / name, limit_bytes=CATALOG_LIMIT_BYTES))
+        except NotFoundError:
+            continue
+        except DamageError:
+            return None
+        if found is None:
+            found = draft
+        elif found.writer != draft.writer:
+            return None
+        else:
+            files = {file.name: file for file in (*found.files, *draft.files)}
+            found = replace(draft, files=tuple(files.values()))
+    return found
+
+
+def stored_files(
     folder: PurePosixPath,
     catalog: Catalog,
     sizes: Mapping[str, int | None],
     lines: Iterable[ShippedLine] = (),
 ) -> dict[str, StoredFile]:
+    """Return which of the files are there in full: `sizes` is the listing of `folder`, `lines` its journal."""
     stored = {
         file.name: StoredFile(folder / file.name, file.size_bytes, file.identity, file.sha256)
         for file in catalog.files

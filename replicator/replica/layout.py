@@ -15,6 +15,8 @@ from replicator.rocksdb.filenames import FileKind, FileName, parse_file_name
 
 CATALOG_NAME = "replica.json"
 CHECKSUMS_NAME = "SHA256SUMS"
+#: In an upload that began as a retired generation: what is added to what that one's catalog tells of.
+DRAFT_NAME = "draft.json"
 
 _CURRENT_LINK = "checkpoint_current"
 _PREVIOUS_LINK = "checkpoint_prev"

@@ -19,10 +19,11 @@ from replicator.replica.growing_logs import growing_logs
 from replicator.rocksdb.filenames import FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import PurePosixPath
 
     from replicator.destination.interface import Capabilities
+    from replicator.replica.catalog import CatalogFile
     from replicator.rocksdb.inventory import DatabaseFile, Inventory
 
 
@@ -46,11 +47,13 @@ class Stored:
     """What the destination has, by name.
 
     `generation` is the newest complete generation; `upload` is the folder in which the new one is put
-    together, with what an earlier try left in it.
+    together, with what an earlier try left in it. `seed` is what a retired generation left in it: tables and blob
+    files, as they were published.
     """
 
     generation: Mapping[str, StoredFile] = field(default_factory=dict)
     upload: Mapping[str, StoredFile] = field(default_factory=dict)
+    seed: Mapping[str, CatalogFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One action for each file of the inventory."""
+    """One action for each file of the inventory, unless it is in the seed, and stays there: `seeded`."""
 
     keep: tuple[Keep, ...]
     link: tuple[Reuse, ...]
     copy: tuple[Reuse, ...]
     send: tuple[Send, ...]
+    seeded: tuple[CatalogFile, ...] = ()
 
     @property
     def send_bytes(self) -> int:
@@ -146,16 +150,32 @@ def make_plan(
             "the server offers neither hardlink@openssh.com nor copy-data: every checkpoint would be sent in full",
             hint="use a server with one of them, such as OpenSSH, or set `reupload = true` on the destination",
         )
-    growing = growing_logs({file.name: file.size_bytes for file in inventory.files})
+    growing = growing_logs({file.name: file.size_bytes for file in inventory.files if file.kind is FileKind.WAL})
     planner = _Planner(stored, capabilities, log_digests, growing)
-    actions = [planner.action(file) for file in inventory.files]
+    seeded, others = _split(inventory.files, stored.seed)
+    actions = [planner.action(file) for file in others]
     reuse = tuple(action for action in actions if isinstance(action, Reuse))
     return Plan(
         keep=tuple(action for action in actions if isinstance(action, Keep)),
         link=tuple(action for action in reuse if planner.may_link(action.file)),
         copy=tuple(action for action in reuse if not planner.may_link(action.file)),
         send=tuple(action for action in actions if isinstance(action, Send)),
+        seeded=tuple(seeded),
     )
+
+
+def _split(
+    files: Iterable[DatabaseFile], seed: Mapping[str, CatalogFile]
+) -> tuple[list[CatalogFile], list[DatabaseFile]]:
+    """Return what the seed has of the files, and the others: usually few of many."""
+    seeded, others = [], []
+    for file in files:
+        there = seed.get(file.name)
+        if there and there.identity == file.identity and there.size_bytes == file.size_bytes and file.identity:
+            seeded.append(there)
+        else:
+            others.append(file)
+    return seeded, others
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,10 @@ from replicator.service.space_guard import SpaceGuard
 from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from replicator.checkpoint.capture import Capture, Captured
+    from replicator.checkpoint.pinned import CheckpointPin
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.config import DatabaseConfig
     from replicator.service.board import StatusBoard
@@ -67,7 +68,9 @@ class DatabaseLoop:
         on_checkpoint: Callable[[str], None],
         board: StatusBoard,
         logs: LogHold | None = None,
+        pins: Sequence[CheckpointPin] = (),
     ) -> None:
+        """`pins` are what transfers hold of checkpoints."""
         self.name = database.name
         self.thread_name = f"database {database.name}"
         self.is_watched = True
@@ -82,7 +85,7 @@ class DatabaseLoop:
         self._failures = 0
         self._seen: tuple[int, int] | None = None
         self._watcher = CheckpointWatcher(root.path)
-        self._guard = SpaceGuard(database, root, board, give_up_staging=capture.close, logs=logs)
+        self._guard = SpaceGuard(database, root, board, give_up_staging=capture.close, logs=logs, pins=pins)
         self._was_refused = False
 
     def make_checkpoint(self) -> None:

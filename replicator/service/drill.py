@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from replicator.checkpoint.checkpoint_logs import check_logs
 from replicator.checkpoint.engine import open_with_engine
 from replicator.checkpoint.engine_reach import ENGINE_VERSION, EngineReach, engine_reach, unknown_comparators
-from replicator.checkpoint.inspection import check_logs, inspect_checkpoint
+from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.verification import check_structure
 from replicator.errors import (
     CheckpointError,

@@ -143,6 +143,7 @@ class Service:
             stack.enter_context(hold_checkpoint_root(root.path))
             root.recover()
             discard_pinned(root)
+            stack.callback(discard_pinned, root)
 
     def _thread(self, part: Part) -> threading.Thread:
         name = part.thread_name

@@ -1,10 +1,10 @@
 """The primary's disk comes first: what is given up when too little of it is free, one thing after the other.
 
 Links keep files that the primary has deleted. Below `min_free` these go, until enough is free: links of transfers
-under way to checkpoints that are not the current one; `checkpoint_prev`, and links for the next one; logs that the
-primary has deleted, which ends shipping until the next checkpoint. If that was not enough, no checkpoint is made.
-From then on `checkpoint_current` holds more and more that the primary has deleted: below half of `min_free` it
-goes too, with what is on its way of it. Checkpoints that something else makes are left alone.
+that rest, or are under way to checkpoints that are not the current one; `checkpoint_prev`, and links for the next
+one; logs that the primary has deleted, which ends shipping until the next checkpoint. If that was not enough, no
+checkpoint is made. From then on `checkpoint_current` holds more and more that the primary has deleted: below half
+of `min_free` it goes too, with what is on its way of it. Checkpoints that something else makes are left alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from replicator.errors import CheckpointError
 from replicator.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from replicator.checkpoint.pinned import CheckpointPin
     from replicator.checkpoint.rotation import CheckpointRoot
     from replicator.config import DatabaseConfig
     from replicator.service.board import StatusBoard
@@ -39,7 +40,7 @@ _log = structlog.get_logger()
 class SpaceGuard:
     """Watches the filesystem of one checkpoint root; only for the thread that makes the checkpoints there."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that can be given up
         self,
         database: DatabaseConfig,
         root: CheckpointRoot,
@@ -47,7 +48,9 @@ class SpaceGuard:
         *,
         give_up_staging: Callable[[], None],
         logs: LogHold | None,
+        pins: Sequence[CheckpointPin] = (),
     ) -> None:
+        """`pins` are what transfers hold of checkpoints."""
         #: May be replaced at any time.
         self.min_free = database.min_free
         self._name = database.name
@@ -56,6 +59,7 @@ class SpaceGuard:
         self._board = board
         self._give_up_staging = give_up_staging
         self._logs = logs
+        self._pins = pins
         self._given_up: tuple[str, ...] = ()
 
     def look(self) -> bool:
@@ -86,7 +90,7 @@ class SpaceGuard:
             )
 
     def _steps(self) -> Iterator[str]:
-        give_up_outdated(self._root)
+        self._give_up_transfers()
         yield TRANSFERS
         if not self._makes_checkpoints:
             return
@@ -105,8 +109,13 @@ class SpaceGuard:
         # Not at once: the logs take a moment to go.
         if CHECKPOINTS in self._given_up and free_bytes < floor_bytes // 2:
             self._root.give_up_current()
-            give_up_outdated(self._root)
+            self._give_up_transfers()
             yield CURRENT
+
+    def _give_up_transfers(self) -> None:
+        for pin in self._pins:
+            pin.give_up()
+        give_up_outdated(self._root)
 
     def _note(self, given_up: tuple[str, ...], free_bytes: int, floor_bytes: int) -> None:
         if given_up == self._given_up:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from replicator.checkpoint.pinned import pinned_checkpoint
 from replicator.replica.catalog import Writer
 from replicator.replica.decision import PublishRequest
+from replicator.replica.memory import ReplicaMemory
 from replicator.replica.publish import Published, publish
 from replicator.units import format_duration
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from replicator.checkpoint.inspection import Checkpoint
-    from replicator.checkpoint.rotation import CheckpointRoot
+    from replicator.checkpoint.pinned import CheckpointPin
     from replicator.config import DatabaseConfig
     from replicator.destination.interface import Destination, TransferObserver
     from replicator.replica.catalog import Catalog
@@ -59,7 +59,7 @@ class Transfer:
     def __init__(  # noqa: PLR0913 - each is a part of its own that the caller owns
         self,
         database: DatabaseConfig,
-        root: CheckpointRoot,
+        pin: CheckpointPin,
         settings: TransferSettings,
         *,
         on_step: Callable[[PublishStep], None],
@@ -68,11 +68,12 @@ class Transfer:
     ) -> None:
         """With a `line` the generation is shipped to from the moment on at which it becomes current."""
         self._database = database
-        self._root = root
+        self._pin = pin
         self._settings = settings
         self._on_step = on_step
         self._board = board
         self._line = line
+        self._memory = ReplicaMemory()
 
     def keep(self, policy: KeepPolicy) -> None:
         """Retire generations by this policy from now on; from any thread."""
@@ -81,9 +82,9 @@ class Transfer:
     def run(
         self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]
     ) -> Published:
-        """Publish. Raises what `pinned_checkpoint` and `publish` raise."""
+        """Publish. Raises what `CheckpointPin.held` and `publish` raise."""
         settings = self._settings
-        with pinned_checkpoint(self._root, settings.destination_name) as checkpoint:
+        with self._pin.held() as checkpoint:
             published = publish(
                 PublishRequest(
                     database=self._database.name,
@@ -98,6 +99,7 @@ class Transfer:
                 ),
                 destination,
                 observer,
+                memory=self._memory,
                 progress=self._on_step,
                 planned=planned,
                 handover=lambda catalog: self._handover(checkpoint, catalog, destination),

@@ -239,6 +239,39 @@ def test_a_copy_needs_its_source(place: Destination) -> None:
 # --- names -------------------------------------------------------------------------------------------
 
 
+def test_paths_are_looked_up_one_by_one_and_links_not_followed(place: Destination) -> None:
+    place.make_folder(at("folder"))
+    place.write_bytes(at("folder/file"), b"12345")
+    place.point_link(at("link"), "folder")
+    wanted = ["folder/file", "missing", "link", "folder", "missing/too", "folder/file/below"]
+    found = place.look_up([at(path) for path in wanted])
+    assert found == [entry(place, "folder/file"), None, entry(place, "link"), entry(place, "folder"), None, None]
+    assert place.look_up([]) == []
+
+
+def test_files_and_links_are_removed_and_folders_are_not(place: Destination) -> None:
+    place.make_folder(at("folder"))
+    place.write_bytes(at("folder/kept"), b"1")
+    for number in range(100):
+        place.write_bytes(at(f"folder/{number}"), b"1")
+    place.point_link(at("link"), "folder")
+    doomed = [at("link"), at("missing"), at("missing/too"), *(at(f"folder/{number}") for number in range(100))]
+    place.remove_files(doomed)
+    place.remove_files(doomed)  # as after a lost answer
+    assert names(place) == {"folder"}
+    assert names(place, "folder") == {"kept"}
+    with pytest.raises(PermanentDestinationError):
+        place.remove_files([at("folder")])
+    assert names(place, "folder") == {"kept"}
+
+
+def test_a_connection_has_a_number_that_stays_while_it_lasts(place: Destination) -> None:
+    place.list_folder(at("."))
+    number = place.session
+    place.write_bytes(at("file"), b"1")
+    assert place.session == number >= 1
+
+
 def test_a_file_is_renamed_over_another_and_again(place: Destination) -> None:
     place.write_bytes(at("old"), b"old")
     place.write_bytes(at("new"), b"new")

@@ -12,7 +12,8 @@ import pytest
 
 from replicator.checkpoint import rotation
 from replicator.checkpoint.capture import Capture
-from replicator.checkpoint.pinned import discard_pinned, pinned_checkpoint
+from replicator.checkpoint.inspection import inspect_checkpoint
+from replicator.checkpoint.pinned import CheckpointPin, discard_pinned, pinned_checkpoint
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.demo.oracle import judge
 from replicator.errors import CheckpointError
@@ -21,6 +22,7 @@ from tests.support.handmade import HandmadeDatabase
 from tests.support.primaries import STORMS, Primary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 HOLDER = "standby"
@@ -76,6 +78,71 @@ def test_it_is_made_of_links(root: CheckpointRoot, tmp_path: Path) -> None:
     with pinned_checkpoint(root, HOLDER) as checkpoint:
         for file in checkpoint.inventory.files:
             assert (checkpoint.folder / file.name).samefile(root.current / file.name)
+
+
+def test_of_the_next_checkpoint_only_what_is_new_is_linked(
+    root: CheckpointRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing = Changing(tmp_path / "db", root)
+    pin = CheckpointPin(root, HOLDER)
+    link = os.link
+    linked: list[str] = []
+
+    def noting_link(name: str, *arguments: object, **keywords: object) -> None:
+        linked.append(name)
+        link(name, *arguments, **keywords)  # type: ignore[arg-type]
+
+    for count in range(6):
+        changing.make()
+        linked.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "link", noting_link)
+            with pin.held() as checkpoint:
+                assert contents(checkpoint.folder) == changing.made[-1]
+                inspected = inspect_checkpoint(checkpoint.folder)
+                assert set(checkpoint.inventory.files) == set(inspected.inventory.files)
+                assert checkpoint.captured_at_seconds == inspected.captured_at_seconds
+        if count:
+            assert [name for name in linked if name.endswith(".sst")] == [f"{11 + count:06d}.sst"]
+    pin.give_up()
+    assert not list(root.path.glob("transfer-*"))
+    changing.make()
+    with pin.held() as checkpoint:
+        pin.give_up()
+        assert contents(checkpoint.folder) == changing.made[-1]
+
+
+def test_a_table_that_was_replaced_by_another_of_its_name_is_linked_anew(
+    root: CheckpointRoot, tmp_path: Path
+) -> None:
+    changing = Changing(tmp_path / "db", root)
+    pin = CheckpointPin(root, HOLDER)
+    changing.make()
+    with pin.held():
+        pass
+    content = (root.current / "000011.sst").read_bytes()
+    (root.current / "000011.sst").unlink()
+    (root.current / "000011.sst").write_bytes(content[::-1])
+    with pin.held() as checkpoint:
+        assert (checkpoint.folder / "000011.sst").samefile(root.current / "000011.sst")
+    (root.current / "000011.sst").unlink()
+    (root.current / "000011.sst").write_bytes(b"too short")
+    with pytest.raises(CheckpointError, match=r"000011\.sst is missing or has the wrong size"), pin.held():
+        pass
+    assert not list(root.path.glob("transfer-*"))
+
+
+def test_a_database_that_was_put_back_is_inspected_anew(root: CheckpointRoot, tmp_path: Path) -> None:
+    """Its MANIFEST has the name of the one before, and other contents."""
+    pin = CheckpointPin(root, HOLDER)
+    for name in ("one", "other"):
+        changing = Changing(tmp_path / name, root)
+        for _ in range(1 if name == "other" else 3):
+            changing.make()
+        with pin.held() as checkpoint:
+            inspected = inspect_checkpoint(root.current)
+            assert set(checkpoint.inventory.files) == set(inspected.inventory.files)
+            assert contents(checkpoint.folder) == changing.made[-1]
 
 
 def test_two_holders_do_not_meet(root: CheckpointRoot, tmp_path: Path) -> None:
@@ -169,16 +236,16 @@ def test_the_folder_is_about_to_be_used_again(
     for _ in range(2):
         changing.make()
     shutil.rmtree(root.staging, ignore_errors=True)
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def listdir_after_rotation(folder: int | str) -> list[str]:
+    def scandir_after_rotation(folder: int | str) -> Iterator[os.DirEntry[str]]:
         if isinstance(folder, int) and not root.staging.exists():
             root.current.rename(root.staging)
             root.previous.rename(root.current)
             (root.staging / "000004.log").unlink()
-        return listdir(folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(os, "listdir", listdir_after_rotation)
+    monkeypatch.setattr(os, "scandir", scandir_after_rotation)
     with pinned_checkpoint(root, HOLDER) as checkpoint:
         assert contents(checkpoint.folder) == changing.made[0]
 
@@ -209,15 +276,15 @@ def test_one_that_is_replaced_at_every_look(
     changing = Changing(tmp_path / "db", root)
     for _ in range(3):
         changing.make()
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def rotating_listdir(folder: int | str) -> list[str]:
+    def rotating_scandir(folder: int | str) -> Iterator[os.DirEntry[str]]:
         if isinstance(folder, int):
             for _ in range(3):
                 changing.make()
-        return listdir(folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(os, "listdir", rotating_listdir)
+    monkeypatch.setattr(os, "scandir", rotating_scandir)
     with (
         pytest.raises(CheckpointError, match="was replaced at each of 10 looks at it"),
         pinned_checkpoint(root, HOLDER),

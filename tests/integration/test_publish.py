@@ -107,7 +107,7 @@ def test_a_catalog_too_large_to_be_read_back_is_refused_before_anything_is_sent(
     send(base, primary.request())
     size_bytes = (current_generation(base) / "replica.json").stat().st_size
     # The real limit takes a quarter of a million files to reach.
-    monkeypatch.setattr("replicator.replica.publish.CATALOG_LIMIT_BYTES", size_bytes - 1)
+    monkeypatch.setattr("replicator.replica.publication.CATALOG_LIMIT_BYTES", size_bytes - 1)
     observer = RecordingObserver()
     with pytest.raises(ProtocolError, match="catalog would be larger"):
         publish(primary.request(), directory(base), observer)

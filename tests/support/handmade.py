@@ -18,6 +18,7 @@ from tests.support import rocksdb_encoding as encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     import pytest
 
@@ -156,17 +157,17 @@ class Calls:
     Where two programs race, this is how a test makes one of them win.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, owner: type | ModuleType, name: str) -> None:
         self.count = 0
         self._before: dict[int, Callable[[], None]] = {}
         self._after: dict[int, Callable[[], None]] = {}
         original = getattr(owner, name)
 
-        def call(*arguments: object) -> object:
+        def call(*arguments: object, **keywords: object) -> object:
             self.count += 1
             number = self.count
             self._before.get(number, _nothing)()
-            result = original(*arguments)
+            result = original(*arguments, **keywords)
             self._after.get(number, _nothing)()
             return result
 

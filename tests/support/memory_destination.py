@@ -57,6 +57,11 @@ class MemoryDestination:
         """How messages name it."""
         return "memory:"
 
+    @property
+    def session(self) -> int:
+        """There is no connection."""
+        return 1
+
     def capabilities(self) -> Capabilities:
         """Everything."""
         return Capabilities(hard_link=True, server_copy=True, fsync=True, free_space=False)
@@ -80,6 +85,13 @@ class MemoryDestination:
             self._step("list", folder)
             is_folder = isinstance(self._nodes.get(self._name(folder)), MemoryFolder)
             yield folder, self.list_folder(folder) if is_folder else None
+
+    def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
+        """What each of the paths is."""
+        nodes = [self._nodes.get(self._name(path)) for path in paths]
+        return [
+            None if node is None else entry_of(path.name, node) for path, node in zip(paths, nodes, strict=True)
+        ]
 
     def read_bytes(self, path: PurePosixPath, *, limit_bytes: int) -> bytes:
         """All of a small file."""

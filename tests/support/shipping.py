@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.log_follower import LogFollower
+from replicator.checkpoint.pinned import CheckpointPin
 from replicator.checkpoint.readings import NEVER
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.config import DatabaseConfig
@@ -78,7 +79,8 @@ class Shipping:
             take_over=False,
             take_over_command="",
         )
-        self.transfer = Transfer(config, root, settings, on_step=self._on_step, board=self.board, line=self.line)
+        pin = CheckpointPin(root, NAME)
+        self.transfer = Transfer(config, pin, settings, on_step=self._on_step, board=self.board, line=self.line)
         #: Is called before each step of a publish.
         self.meanwhile: Callable[[PublishStep], None] = lambda _step: None
 

@@ -78,7 +78,7 @@ def test_nothing_is_connected_before_it_is_needed() -> None:
     trouble = Trouble()
     place = trouble.retrying()
     assert place.label == "place"
-    assert trouble.connections == 0
+    assert trouble.connections == place.session == 0
     place.write_bytes(_FILE, b"1")
     place.write_bytes(_FILE, b"2")
     assert trouble.connections == 1
@@ -90,7 +90,7 @@ def test_a_transient_error_is_tried_again_on_a_new_connection() -> None:
     place = trouble.retrying()
     place.write_bytes(_FILE, b"data")
     assert place.read_bytes(_FILE, limit_bytes=4) == b"data"
-    assert trouble.connections == 4
+    assert trouble.connections == place.session == 4
     assert [(error, attempt) for error, attempt, _ in trouble.told] == list(zip(errors, [1, 2, 3], strict=True))
     assert all(0 < wait <= 0.003 for _, _, wait in trouble.told)
 
