@@ -382,6 +382,17 @@ SCENARIOS: dict[str, Callable[[World, str], None]] = {
 }
 
 
+def test_the_service_is_taken_off_a_host_again(world: World) -> None:
+    primary = world.hosts["primary"]
+    assert is_active(primary, "replicator")
+    primary.sh("scripts/install --uninstall")
+    assert not is_active(primary, "replicator")
+    assert not primary.path(f"{UNITS}/replicator.service").exists()
+    assert not primary.path("/usr/local/bin/replicator").is_symlink()
+    assert primary.path(CONFIG).exists()
+    assert primary.path("/var/lib/conduwuit/checkpoints/checkpoint_current/CURRENT").exists()
+
+
 def test_the_shipped_sshd_settings_are_what_sshd_takes_them_for(tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
