@@ -78,6 +78,12 @@ def test_the_unit_that_is_installed_is_sound(installed: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_for_an_application_with_a_dynamic_user(tmp_path: Path) -> None:
+    install(tmp_path, "--dynamic-user", "chat")
+    settings = (tmp_path / f"{UNIT}.d/user.conf").read_text().splitlines()
+    assert {"DynamicUser=yes", "User=chat", "StateDirectory=chat"} <= set(settings)
+
+
 def test_again_it_repairs_and_otherwise_changes_nothing(root: Path) -> None:
     before = files(root)
     (root / UNIT).write_text("[Service]\nExecStart=/bin/false\n")
@@ -119,6 +125,7 @@ def test_uninstall_leaves_the_programs_of_others(root: Path) -> None:
         ("--user",),
         ("--root", "relative", "--program", str(PROGRAM)),
         ("--root", "/nowhere", "--user", "a b", "--program", str(PROGRAM)),
+        ("--root", "/nowhere", "--user", "a", "--dynamic-user", "a", "--program", str(PROGRAM)),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""docs/destination.md and docs/failover.md are followed, on hosts with a real systemd and sshd: every command.
+"""The documents for operators are followed, every command, on hosts with a real systemd and sshd.
 
 Each runs as it stands there, but for `WORDS`. A section is one scenario: what has happened is done first, and what
 should hold is looked at afterwards. The application writes all the time.
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DESTINATION = PROJECT / "docs/destination.md"
+QUICK_START = PROJECT / "docs/quickstart.md"
 FAILOVER = PROJECT / "docs/failover.md"
+#: What of the page on destinations is done for each host that is to write there.
+LET_IN = ("The key", "The host key")
 REPLICAS = "/srv/chroot/srv/replica"
 LOG = "/var/log/replicator.log"
 CONFIG = "/etc/replicator/replicator.toml"
@@ -35,6 +38,8 @@ UNITS = "/etc/systemd/system"
 #: What stands in the documents, and what is meant by it here. More is added as it becomes known.
 WORDS = {
     "scripts/install ": f"scripts/install --program {PROGRAM} ",  # there is no time to install the program itself
+    # Python and the program may be in a home directory here.
+    "systemd-run ": f"systemd-run {' '.join(f'-p {setting}' for setting in reach_programs().splitlines())} ",
     '"1 hour ago"': '"1 second ago"',
 }
 
@@ -102,9 +107,7 @@ class World:
 
     def section(self, document: Path, heading: str, **roles: Host) -> list[str]:
         """Run all commands of a section; return what each printed."""
-        found = [command for command in commands_of(document) if command.heading == heading]
-        assert found, f"no commands under {heading!r}"
-        return [self.follow(command, **roles) for command in found]
+        return [self.follow(command, **roles) for command in of_section(document, heading)]
 
     # --- what is there -------------------------------------------------------------------------------
 
@@ -115,6 +118,12 @@ class World:
         """Return the position of what the destination has, which must be exact."""
         replica = self.replica(database)
         return position(replica / (replica / "checkpoint_current").readlink())
+
+
+def of_section(document: Path, heading: str) -> list[Command]:
+    found = [command for command in commands_of(document) if command.heading == heading]
+    assert found, f"no commands under {heading!r}"
+    return found
 
 
 def position(path: Path) -> int:
@@ -156,6 +165,7 @@ def wait_for_event(host: Host, event: str, *, more_than: int = 0) -> dict[str, o
 
 
 def wait_for_replica(world: World, position: int, database: str = "conduwuit") -> None:
+    wait_until((world.replica(database) / "checkpoint_current").is_symlink, "a replica")
     wait_until(lambda: world.replicated(database) >= position, f"batch {position} at the standby")
 
 
@@ -179,26 +189,33 @@ def let_in(world: World, host: Host) -> list[str]:
     """Follow the page on destinations for a host whose key is there: the steps between the two."""
     key = host.path("/etc/replicator/id_ed25519.pub").read_text().strip()
     world.words["ssh-ed25519 AAAAC3Nza... replicator@primary"] = key
-    world.section(DESTINATION, "The key", primary=host)
-    return world.section(DESTINATION, "The host key", primary=host)
+    the_key, the_host_key = LET_IN
+    world.section(DESTINATION, the_key, primary=host)
+    return world.section(DESTINATION, the_host_key, primary=host)
 
 
-def test_a_destination_is_set_up(world: World) -> None:
+def test_the_quick_start(world: World) -> None:
     primary = world.add("primary", SETTINGS)
-    primary.sh("systemctl start conduwuit")
+    primary.sh(f"cp /lib/systemd/system/dbus.{{socket,service}} {UNITS}/ && systemctl daemon-reload")
+    primary.sh("systemctl start dbus conduwuit")
     wait_for_batches(primary, 300)
-    world.follow(Command("", "primary", "scripts/install --user conduwuit"))
     world.section(DESTINATION, "The account")
+    world.section(QUICK_START, "2. Install")
     _, seen, told = let_in(world, primary)
     assert seen.split()[:2] == told.split()[:2]
-    checked, _ = world.section(DESTINATION, "Try it")
-    assert "FAILED" not in checked
-    assert world.replicated() >= 300
-    assert world.standby.sh(f"find {REPLICAS} -perm /077 ! -type l") == ""
-    primary.sh("chown -R conduwuit: /var/lib/conduwuit/checkpoints")
-    primary.sh("systemctl enable --now replicator")
+    check, start, status, generations = of_section(QUICK_START, "4. Try it, and start it")
+    checked = world.follow(check)
+    assert {line.split()[0] for line in checked.splitlines()} <= {"OK", "WARN"}
+    world.follow(start)
     wait_for_replica(world, wait_for_batches(primary, written(primary) + 100))
+    assert "running for" in world.follow(status)
+    assert "checkpoint_current" in world.follow(generations)
+    [drilled] = world.section(QUICK_START, "5. Believe it")
+    assert "OK" in drilled
     assert not events(primary, "checkpoint.copied")
+    assert world.standby.sh(f"find {REPLICAS} -perm /077 ! -type l") == ""
+    followed = {command.heading for command in (*commands_of(QUICK_START), *commands_of(DESTINATION))}
+    assert followed == {"The account", "2. Install", *LET_IN, "4. Try it, and start it", "5. Believe it"}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +250,7 @@ def primary_lost(world: World, heading: str) -> None:
     primary.sh("systemctl kill -s KILL conduwuit replicator; systemctl stop conduwuit replicator")
     new = world.add("new", SETTINGS)
     new.write(CONFIG, primary.path(CONFIG).read_text())
-    first, *others = [command for command in commands_of(FAILOVER) if command.heading == heading]
+    first, *others = of_section(FAILOVER, heading)
     world.follow(first)
     let_in(world, new)
     for command in others:
@@ -266,7 +283,7 @@ def data_damaged(world: World, heading: str) -> None:
     world.words |= {"2026-11-22T14:29:30Z": at.isoformat(), "20261122T143000.123Z": generations[-1]}
     later = wait_for_batches(new, well + 600)
     wait_for_replica(world, later)
-    commands = [command for command in commands_of(FAILOVER) if command.heading == heading]
+    commands = of_section(FAILOVER, heading)
     stopped = False
     for command in commands:
         world.follow(command, primary=new)
@@ -284,7 +301,7 @@ def data_damaged(world: World, heading: str) -> None:
 def moved(world: World, heading: str) -> None:
     new, old = world.hosts["new"], world.hosts["primary"]
     old.sh("rm -rf /var/lib/conduwuit && install -d -m 700 -o conduwuit -g conduwuit /var/lib/conduwuit")
-    commands = [command for command in commands_of(FAILOVER) if command.heading == heading]
+    commands = of_section(FAILOVER, heading)
     world.follow(commands[0], primary=new)
     last = position(new.path("/var/lib/conduwuit"))
     for command in commands[1:]:
@@ -298,14 +315,13 @@ def destination_lost(world: World, heading: str) -> None:
     primary = world.hosts["primary"]
     world.standby.sh(f"rm -rf {REPLICAS}")
     world.section(FAILOVER, heading)
-    wait_until((world.replica() / "checkpoint_current").is_symlink, "a replica again")
     wait_for_replica(world, written(primary))
 
 
 def seeded(world: World, heading: str) -> None:
     primary = world.hosts["primary"]
     world.standby.sh(f"rm -rf {REPLICAS}/*")
-    commands = [command for command in commands_of(FAILOVER) if command.heading == heading]
+    commands = of_section(FAILOVER, heading)
     world.follow(commands[0])
     world.standby.sh(f"rm -rf {REPLICAS}/*")
     published = len(events(primary, "publish.done"))
@@ -338,7 +354,7 @@ def continuwuity(world: World, heading: str) -> None:
     matrix.sh("systemctl start continuwuity")
     wait_for_batches(matrix, 300, "continuwuity")
     matrix.write("/var/lib/private/continuwuity/media/picture", "a picture")
-    commands = [command for command in commands_of(FAILOVER) if command.heading == heading]
+    commands = of_section(FAILOVER, heading)
     world.follow(commands[0], matrix=matrix)
     let_in(world, matrix)
     for command in commands[1:]:
@@ -364,6 +380,17 @@ SCENARIOS: dict[str, Callable[[World, str], None]] = {
     "The first transfer over a slow line": seeded,
     "continuwuity, step by step": continuwuity,
 }
+
+
+def test_the_service_is_taken_off_a_host_again(world: World) -> None:
+    primary = world.hosts["primary"]
+    assert is_active(primary, "replicator")
+    primary.sh("scripts/install --uninstall")
+    assert not is_active(primary, "replicator")
+    assert not primary.path(f"{UNITS}/replicator.service").exists()
+    assert not primary.path("/usr/local/bin/replicator").is_symlink()
+    assert primary.path(CONFIG).exists()
+    assert primary.path("/var/lib/conduwuit/checkpoints/checkpoint_current/CURRENT").exists()
 
 
 def test_the_shipped_sshd_settings_are_what_sshd_takes_them_for(tmp_path: Path) -> None:

@@ -169,13 +169,17 @@ def test_it_makes_hard_links_and_publishes(
     assert position_of(server.local_base / account / "app" / "checkpoint_current") == BATCHES_BEFORE
 
 
-def test_as_the_user_of_an_application_that_has_a_dynamic_one(host: Host) -> None:
+@pytest.mark.parametrize(
+    "root", ["/var/lib/app/checkpoints", "/var/lib/replicator/app"], ids=["inside", "outside"]
+)
+def test_as_the_user_of_an_application_that_has_a_dynamic_one(host: Host, root: str) -> None:
     private = host.var_lib / "private"
     private.mkdir(mode=0o700)
     host.home = host.home.rename(private / "app")
-    told = host.run((DYNAMIC,), user="app")  # a name that nobody but systemd knows
+    told = host.run((DYNAMIC,), user="app", root=root)  # a name that nobody but systemd knows
     assert "publish.done" in told, told
-    assert host.links(host.home / "checkpoints")
+    assert host.links(private / Path(root).relative_to("/var/lib")) == ("checkpoint.copied" not in told)
+    assert ("checkpoint.copied" not in told) == root.startswith("/var/lib/app/")
     assert host.home.stat().st_mode & 0o777 == 0o700
 
 
