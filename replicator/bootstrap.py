@@ -24,6 +24,7 @@ from replicator.destination.sftp_route import SftpSettings
 from replicator.errors import ReplicatorError
 from replicator.locator import DirectoryUrl
 from replicator.replica.retention import KeepPolicy
+from replicator.service.check import check_all
 from replicator.service.database_loop import DatabaseLoop
 from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
@@ -34,6 +35,7 @@ from replicator.service.reporter import Reporter
 from replicator.service.reporting import Reporting
 from replicator.service.service import Service
 from replicator.service.shipper import Shipper
+from replicator.service.start_check import StartCheck
 from replicator.service.state_file import read_state
 from replicator.service.status import Watched
 from replicator.service.systemd import ServiceManager
@@ -170,7 +172,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         workers,
         stop=stop,
         steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
-        companions=reporting.companions,
+        companions=[*reporting.companions, StartCheck(partial(check_all, config, connect_to=_connect_once))],
         vitals=reporting.vitals,
         manager=manager,
         reconfigure=reconfiguration.apply,
@@ -289,6 +291,10 @@ def connect(
         settings = replace(settings, timeout_seconds=config.timeout_seconds, compression=config.compression)
     connections = config.connections if config else DEFAULT_CONNECTIONS
     return SftpDestination.connect(settings, limiter, Sharing(connections))
+
+
+def _connect_once(config: DestinationConfig) -> Destination:
+    return connect(config.url, config=config)
 
 
 def _step_reporter(

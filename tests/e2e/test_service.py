@@ -245,6 +245,36 @@ def test_a_second_process_is_told_who_is_there(config: ConfigFile, states: TwoSt
     assert position_of(tmp_path / "db.checkpoints" / "checkpoint_current") == BATCHES_BEFORE
 
 
+# --- what is checked at the start --------------------------------------------------------------------
+
+
+def test_what_is_wrong_at_the_start_is_said_and_heals(
+    config: ConfigFile, server: OpenSshServer, states: TwoStates, tmp_path: Path
+) -> None:
+    database = states.begin(tmp_path / "away")
+    config.database("app", tmp_path / "db", interval="1s").directory("here", tmp_path / "here")
+    config.sftp("missing", server, "no-such-folder")
+    with RunningProgram("run", "-c", config.write()) as service:
+        done = service.wait_for("check.done")
+        database.rename(tmp_path / "db")
+        service.wait_for("publish.done", destination="here")
+        finished = service.stop()
+    failed = finished.events("check.failed")
+    assert {line["subject"] for line in failed} >= {"database app", "destination missing"}
+    assert all(line["hint"] for line in failed)
+    assert done["failed"] == len(failed)
+    assert done["ok"] > 0
+
+
+def test_a_sound_start_says_so_in_one_line(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
+    config.database("app", states.begin(tmp_path / "db")).directory("here", tmp_path / "here")
+    with RunningProgram("run", "-c", config.write()) as service:
+        assert service.wait_for("check.done")["failed"] == 0
+        finished = service.stop()
+    assert not finished.events("check.failed")
+    assert not finished.events("check.warning", what="one process")
+
+
 # --- several of everything ---------------------------------------------------------------------------
 
 
