@@ -127,6 +127,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
                     on_step=_step_reporter(on_step, database.name, destination.name),
                     board=board,
                     line=lines.get(database.name),
+                    once=not ship,
                 )
         transfers_to[destination.name] = list(transfers.values())
         limiter = limiters[destination.name]

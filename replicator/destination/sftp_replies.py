@@ -133,6 +133,11 @@ class Limits:
     write_bytes: int = DEFAULT_CHUNK_BYTES
 
 
+#: Flags, size, owner (two), permissions, times (two).
+_USUAL = struct.Struct(">IQIIIII")
+_USUAL_FLAGS = _Attribute.SIZE | _Attribute.OWNER | _Attribute.PERMISSIONS | _Attribute.TIMES
+
+
 class _Reader:
     """Takes fields off a packet; a packet that is too short is a `ProtocolError`."""
 
@@ -166,6 +171,13 @@ class _Reader:
         return self._position == len(self._data)
 
     def attributes(self) -> Attributes:
+        start, end = self._position, self._position + _USUAL.size
+        # Listings bring them by the thousand, and nearly always all of these and no others.
+        if end <= len(self._data):
+            flags, size_bytes, _, _, permissions, _, modified_seconds = _USUAL.unpack_from(self._data, start)
+            if flags == _USUAL_FLAGS:
+                self._position = end
+                return Attributes(size_bytes, permissions, modified_seconds)
         flags = self.u32()
         size = self.u64() if flags & _Attribute.SIZE else None
         owner = Owner(self.u32(), self.u32()) if flags & _Attribute.OWNER else None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Writer
+    from replicator.replica.growing import GrowingGeneration
     from replicator.replica.layout import GenerationId, ReplicaLayout
     from replicator.replica.shipped import ShippedLine
 
@@ -64,10 +65,20 @@ class _Known:
     seed: Seed | None
 
 
-class ReplicaMemory:
-    """Of one database at one destination. Whoever publishes there from elsewhere has to make it `forget`."""
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The current generation: its tables and blob files, and its catalog without them."""
 
-    def __init__(self) -> None:
+    files: Mapping[str, CatalogFile]
+    others: Catalog
+
+
+class ReplicaMemory:
+    """Of one database at one destination."""
+
+    def __init__(self, *, wants_seeds: bool = True) -> None:
+        """A process that publishes once has no use for a seed."""
+        self.wants_seeds = wants_seeds
         self._known: _Known | None = None
         self._since: Mapping[str, GenerationId] = {}
         self._session = 0
@@ -77,6 +88,20 @@ class ReplicaMemory:
         self.lines = FileLines()
         #: Whether the last `replica` was known, so that a surprise there calls for a look at all of it.
         self.was_recalled = False
+        #: The journal of the current generation, where it is not shipped to.
+        self.journal: GrowingGeneration | None = None
+
+    @property
+    def generation(self) -> GenerationId | None:
+        """The current generation; None if that is not known."""
+        return self._known.logs.generation if self._known else None
+
+    def current(self, destination: Destination, layout: ReplicaLayout, writer: Writer) -> Current | None:
+        """Return what is current, if all is as it was left; None if that is to be looked at."""
+        known = self._known
+        if known is None or _recalled(known, destination, layout, writer) is None:
+            return None
+        return Current(known.files, known.logs)
 
     def replica(self, destination: Destination, layout: ReplicaLayout, writer: Writer) -> Replica:
         """Return the state of a replica, to be changed by a publish. Raises as `inspect_replica`.
@@ -84,6 +109,7 @@ class ReplicaMemory:
         Nothing is known any more until that publish is `remember`ed.
         """
         known, self._known = self._known, None
+        self.journal = None
         replica = _recalled(known, destination, layout, writer) if known else None
         if known is None or replica is None:
             replica = inspect_replica(destination, layout, writer)

@@ -196,7 +196,8 @@ class Publication:
         continued = {file.name for file in self.plan.seeded} | {item.file.name for item in self.plan.link}
         since = self._memory.shared_since(catalog, continued, newest.generation if newest else None)
         try:
-            seed = clean(self._destination, self._layout, catalog, since=since, retired=self._retired)
+            retired = self._retired if self._memory.wants_seeds else ()
+            seed = clean(self._destination, self._layout, catalog, since=since, retired=retired)
         except DestinationError as error:
             return (f"{self._layout.incoming} could not be emptied: {error}",)
         ids = tuple(known for known in (*self._before.ids, self.generation) if known not in self._retired)

@@ -85,7 +85,7 @@ def publish(  # noqa: PLR0913 - what, where, and hooks for different purposes
     destination raises. The links are as they were then, or name the new generation.
     """
     started = time.monotonic()
-    known = ReplicaMemory() if memory is None else memory
+    known = ReplicaMemory(wants_seeds=False) if memory is None else memory
     put_together = partial(
         _put_together, request, destination, observer, memory=known, progress=progress, planned=planned
     )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from replicator.checkpoint.readings import Grown
     from replicator.destination.interface import Destination
     from replicator.replica.catalog import Catalog
+    from replicator.replica.layout import GenerationId
     from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()
@@ -141,6 +142,20 @@ class ShippingLine:
             reason = "what is current there is newer than a checkpoint that cannot be brought up to date"
             self._wish.make(reason)
             raise SupersededError(reason)
+
+    def has_it(self, checkpoint: Checkpoint, generation: GenerationId) -> bool:
+        """Whether `generation` is followed, which was published as what the checkpoint is: its journal goes on.
+
+        What was held for the checkpoint is let go of then.
+        """
+        with self._lock:
+            target = self._target
+            if target is None or target.growing.generation != generation:
+                return False
+            published_at = checkpoint.captured_at_seconds + _ROUNDING_SECONDS
+            with self._expecting:
+                self._expected = {at: log for at, log in self._expected.items() if at > published_at}
+            return True
 
     def report(self) -> None:
         """Tell the board, which has just been told of a new generation, how far that one is by now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from contextlib import nullcontext
@@ -11,9 +12,13 @@ import pytest
 
 from replicator.destination.directory import DirectoryDestination
 from replicator.errors import WrongWriterError
+from replicator.replica.confirming import confirm, unchanged_generation
+from replicator.replica.generations import read_catalog, read_shipped
+from replicator.replica.layout import GenerationId, ReplicaLayout
 from replicator.replica.memory import ReplicaMemory
 from replicator.replica.publish import Published, PublishStep, publish
 from replicator.replica.retention import KeepPolicy
+from replicator.replica.shipped import newest_state
 from tests.support.grown import append, ship
 from tests.support.observer import RecordingObserver
 from tests.support.replicas import (
@@ -28,10 +33,12 @@ from tests.support.replicas import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Entry, Link
+    from replicator.replica.shipped import ReplicaState, ShippedLine
 
 KEEP = KeepPolicy(last=1)
 
@@ -293,3 +300,82 @@ def test_whatever_happens_the_current_generation_is_sound(place: Place, seed: in
         with pytest.raises(Killed) if step else nullcontext():
             place.publish(kill_at=step, keep=keep, restarted=chance.random() < 0.2)
     place.publish(keep=keep)
+
+
+# --- nothing new ---------------------------------------------------------------------------------------
+
+
+def confirmed(place: Place) -> datetime | None:
+    """Let the current generation say that it is as new as the checkpoint; return when that was, if it does."""
+    request = place.primary.request(keep=KEEP)
+    if unchanged_generation(request, place.destination, place.memory) is None:
+        return None
+    return request.captured_at if confirm(request, place.destination, place.memory) else None
+
+
+def test_a_database_that_rests_is_confirmed_again_and_again(place: Place) -> None:
+    settled(place)
+    generation = current_generation(place.base)
+    for count in range(1, 4):
+        at = confirmed(place)
+        assert at is not None
+        state, lines = _state(place)
+        assert state.at == at
+        assert len(lines) == count
+        assert {file.name: (file.size_bytes, file.sha256) for file in state.files} == {
+            name: (len(content), hashlib.sha256(content).hexdigest())
+            for name, content in place.primary.contents().items()
+        }
+    assert current_generation(place.base) == generation
+    place.primary.add_table(21)
+    assert confirmed(place) is None
+    _, names = place.publish()
+    assert names == ALWAYS_SENT | {"000021.sst"}
+    settled(place)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda primary: primary.append("000014.log", 1),
+        lambda primary: primary.add_table(11),
+        lambda primary: primary.remove("000010.sst"),
+        lambda primary: primary.write("MANIFEST-000004", bytes(700)),
+        lambda primary: primary.write("000014.log", bytes(3_000)),
+        lambda primary: primary.write("000099.log", b""),
+        lambda primary: primary.write("000013.blob", bytes(20_000)),
+    ],
+)
+def test_whatever_changes_makes_a_generation(place: Place, change: Callable[[FakePrimary], None]) -> None:
+    settled(place)
+    change(place.primary)
+    assert confirmed(place) is None
+    place.publish()
+    assert confirmed(place) is not None
+
+
+def test_what_is_not_known_for_sure_is_published(place: Place) -> None:
+    assert confirmed(place) is None
+    place.publish()
+    assert confirmed(place) is not None
+    place.destination.number += 1
+    assert confirmed(place) is None
+    place.publish()
+    (place.folder / "checkpoint_current").unlink()
+    assert confirmed(place) is None
+
+
+def test_a_journal_that_is_not_as_it_was_left_makes_a_generation(place: Place) -> None:
+    settled(place)
+    assert confirmed(place) is not None
+    (current_generation(place.base) / "shipped.jsonl").unlink()
+    assert confirmed(place) is None
+    place.publish()
+
+
+def _state(place: Place) -> tuple[ReplicaState, tuple[ShippedLine, ...]]:
+    layout = ReplicaLayout(DATABASE)
+    generation = GenerationId.parse(current_generation(place.base).name)
+    catalog = read_catalog(place.destination, layout, generation)
+    lines = read_shipped(place.destination, layout, catalog)
+    return newest_state(catalog, lines), lines

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from replicator.checkpoint.readings import NEVER
 from replicator.destination.directory import DirectoryDestination
 from replicator.destination.sftp import SftpDestination
 from replicator.errors import SupersededError
@@ -107,6 +108,56 @@ def test_the_replica_never_goes_back(handmade: HandmadeDatabase, shipping: Shipp
     shipping.publish()
     assert len(read_held(shipping.current).sequences) == 16
     assert shipping.is_shipping
+
+
+def test_a_checkpoint_with_nothing_new_leaves_the_generation_that_is_shipped_to(
+    tmp_path: Path, handmade: HandmadeDatabase
+) -> None:
+    (tmp_path / "base").mkdir()
+    destination = DirectoryDestination(tmp_path / "base", label="directory")
+    with Shipping(handmade.path, destination, tmp_path / "base", once=False) as shipping:
+        shipping.capture()
+        assert shipping.publish()
+        generation = shipping.current
+        for _ in range(3):
+            shipping.capture()
+            assert shipping.publish() is None
+            assert shipping.line.pending_log == NEVER
+            assert not shipping.ship()
+        assert shipping.current == generation
+        assert shipping.status.generation == generation.name
+        handmade.write(4, count=5)
+        assert not shipping.ship()
+        assert len(read_held(generation).sequences) == 15
+        shipping.capture()
+        assert shipping.publish()
+        assert shipping.current != generation
+        shipping.capture()
+        assert shipping.publish() is None
+        # After what no log carries, only another generation can be shipped to.
+        handmade.edit(encode.add_family(1, "new") + encode.log_number(4))
+        assert shipping.ship()
+        shipping.capture()
+        assert shipping.publish()
+        assert shipping.is_shipping
+
+
+def test_a_generation_that_is_not_shipped_to_any_more_is_followed_by_another(
+    tmp_path: Path, handmade: HandmadeDatabase
+) -> None:
+    (tmp_path / "base").mkdir()
+    destination = DirectoryDestination(tmp_path / "base", label="directory")
+    with Shipping(handmade.path, destination, tmp_path / "base", once=False) as shipping:
+        shipping.capture()
+        assert shipping.publish()
+        (shipping.current / "000004.log").unlink()
+        handmade.write(4)
+        shipping.ship()
+        assert not shipping.is_shipping
+        shipping.capture()
+        assert shipping.publish()
+        assert shipping.is_shipping
+        assert len(read_held(shipping.current).sequences) == 11
 
 
 def test_a_checkpoint_that_came_too_late_is_no_failure(handmade: HandmadeDatabase, shipping: Shipping) -> None:

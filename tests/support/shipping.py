@@ -45,7 +45,7 @@ _STEPS_OF_A_GENERATION = 6
 class Shipping:
     """Ships one database to one destination; `folder` is the base of that as this machine sees it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a database, a destination, and what they are set to
         self,
         database: Path,
         destination: Destination,
@@ -53,7 +53,9 @@ class Shipping:
         *,
         budget_bytes: int = 1 << 30,
         keep: int = 3,
+        once: bool = True,
     ) -> None:
+        """`once`: every publish makes a generation, also of what is there already."""
         self.destination = destination
         self.replica = folder / DATABASE
         self.wanted: list[str] = []
@@ -80,7 +82,9 @@ class Shipping:
             take_over_command="",
         )
         pin = CheckpointPin(root, NAME)
-        self.transfer = Transfer(config, pin, settings, on_step=self._on_step, board=self.board, line=self.line)
+        self.transfer = Transfer(
+            config, pin, settings, on_step=self._on_step, board=self.board, line=self.line, once=once
+        )
         #: Is called before each step of a publish.
         self.meanwhile: Callable[[PublishStep], None] = lambda _step: None
 
@@ -109,8 +113,8 @@ class Shipping:
         finally:
             self.follower.end_hold()
 
-    def publish(self) -> Published:
-        """Bring the checkpoint to the destination."""
+    def publish(self) -> Published | None:
+        """Bring the checkpoint to the destination; None if it has it."""
         return self.transfer.run(self.destination, RecordingObserver(), planned=lambda _plan: None)
 
     def read(self) -> list[str]:
