@@ -30,6 +30,9 @@ from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
+from replicator.service.mirror_board import MirrorBoard
+from replicator.service.mirrors import MirrorExceptions, build_mirrors, watched_mirrors
+from replicator.service.precedence import Precedence
 from replicator.service.reporter import Reporter
 from replicator.service.service import Service
 from replicator.service.shipper import Shipper
@@ -68,12 +71,14 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     stop: threading.Event,
     display: ProgressDisplay,
     take_over: bool = False,
+    allow_deletes: bool = False,
     ship: bool = True,
     on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
 ) -> Service:
     """Put the whole service together; nothing is opened or contacted yet.
 
-    `ship` is off for a single pass. `on_step` is told the database, the destination and the step of every publish.
+    `ship` is off for a single pass, in which alone `allow_deletes` makes sense.
+    `on_step` is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
     board = StatusBoard(watched(config))
@@ -92,6 +97,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     workers = []
     shippers = []
     limiters = {destination.name: rate_limiter(destination) for destination in config.destinations}
+    precedences = {destination.name: Precedence(stop) for destination in config.destinations}
     for destination in config.destinations:
         settings = TransferSettings(
             destination_name=destination.name,
@@ -126,7 +132,13 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             connection = retrying_destination(destination, limiter, stop=stop, reporter=reporter)
             workers.append(
                 DestinationWorker(
-                    destination.name, connection, transfers, stop=stop, display=display, reporter=reporter
+                    destination.name,
+                    connection,
+                    transfers,
+                    stop=stop,
+                    display=display,
+                    reporter=reporter,
+                    precedence=precedences[destination.name],
                 )
             )
 
@@ -151,13 +163,24 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         for loop in loops
         if loop.name in shippings
     ]
+    mirror_board = MirrorBoard(watched_mirrors(config))
+    mirrors = build_mirrors(
+        config,
+        mirror_board,
+        lambda destination: single_try_destination(destination, limiters[destination.name], stop=stop),
+        precedences,
+        stop=stop,
+        exceptions=MirrorExceptions(take_over=take_over, all_deletes=allow_deletes),
+        take_over_command=take_over_command,
+    )
     return Service(
         list(roots.values()),
         loops,
         workers,
         stop=stop,
         steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
-        companions=_companions(config, board),
+        companions=_companions(config, board, mirror_board),
+        mirrors=mirrors,
     )
 
 
@@ -173,10 +196,11 @@ def watched(config: Config) -> tuple[Watched, ...]:
     )
 
 
-def _companions(config: Config, board: StatusBoard) -> list[AbstractContextManager[object]]:
+def _companions(config: Config, board: StatusBoard, mirrors: MirrorBoard) -> list[AbstractContextManager[object]]:
     # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
-    servers = [MetricsServer(Metrics(board), config.service.metrics)] if config.service.metrics else []
-    return [*servers, StateWriter(board, config.service.state_dir)]
+    listen = config.service.metrics
+    servers = [MetricsServer(Metrics(board, mirrors=mirrors), listen)] if listen else []
+    return [*servers, StateWriter(board, config.service.state_dir, mirrors=mirrors)]
 
 
 def _drill_loops(

@@ -12,6 +12,8 @@ from replicator.bootstrap import watched
 from replicator.cli.app import ExitCode, app, load, print_result
 from replicator.cli.options import ConfigOption, JsonOption
 from replicator.cli.status_report import StatusReport, judge, status_document, status_text
+from replicator.service.mirror_status import mirrors_as_configured
+from replicator.service.mirrors import watched_mirrors
 from replicator.service.state_file import read_state
 from replicator.service.status import as_configured
 
@@ -20,8 +22,8 @@ from replicator.service.status import as_configured
 def status(config: ConfigOption, *, as_json: JsonOption = False) -> None:
     """Show what the service does, and how old the replicas are.
 
-    A line for each database and destination; what failed stands below, with the next try. Ends with 1 if the
-    service does not run; what it told last is shown all the same.
+    A line for each database or mirror, and destination; what failed stands below, with the next try. Ends with 1
+    if the service does not run; what it told last is shown all the same.
     """
     settings = load(config)
     state_dir = settings.service.state_dir
@@ -34,7 +36,8 @@ def status(config: ConfigOption, *, as_json: JsonOption = False) -> None:
         process_exists=state is not None and _process_exists(state.pid),
     )
     known = state.databases if state else ()
-    report = StatusReport(verdict, state, as_configured(known, watched(settings)), now_seconds)
+    mirrors = mirrors_as_configured(state.mirrors if state else (), watched_mirrors(settings))
+    report = StatusReport(verdict, state, as_configured(known, watched(settings)), now_seconds, mirrors)
     print_result(reports.to_json(status_document(report)) if as_json else status_text(report))
     if not verdict.running:
         raise typer.Exit(ExitCode.FAILED)

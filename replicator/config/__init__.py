@@ -13,21 +13,24 @@ from replicator.config.model import (
     KeepConfig,
     LogFormat,
     LogLevel,
+    MirrorConfig,
     Producer,
     ServiceConfig,
     Verification,
 )
-from replicator.config.values import FreeSpaceFloor, ListenAddress
+from replicator.config.values import DeleteLimit, FreeSpaceFloor, ListenAddress
 
 __all__ = [
     "Config",
     "DatabaseConfig",
+    "DeleteLimit",
     "DestinationConfig",
     "FreeSpaceFloor",
     "KeepConfig",
     "ListenAddress",
     "LogFormat",
     "LogLevel",
+    "MirrorConfig",
     "Producer",
     "ServiceConfig",
     "Verification",

@@ -19,6 +19,7 @@ from replicator.errors import (
     SourceError,
     SupersededError,
 )
+from replicator.service.precedence import Precedence
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class DestinationWorker:
         stop: threading.Event,
         display: ProgressDisplay,
         reporter: Reporter,
+        precedence: Precedence | None = None,
     ) -> None:
+        """`precedence` is told of publishes, so that mirrors wait meanwhile."""
         self.name = name
         self.thread_name = f"destination {name}"
         self._destination = destination
@@ -77,6 +80,7 @@ class DestinationWorker:
         self._stop = stop
         self._display = display
         self._reporter = reporter
+        self._precedence = precedence or Precedence(stop)
         self._condition = threading.Condition()
         #: Databases that have something to transfer, each with the time (monotonic) from which on it may be tried.
         self._due: dict[str, float] = {}
@@ -103,7 +107,10 @@ class DestinationWorker:
         """Bring the newest checkpoint of one database here. Raises `ReplicatorError`."""
         self._reporter.begin(database)
         observer = StopObserver(self._stop)
-        with self._display.transfer(f"{database} -> {self.name}", observer) as line:
+        with (
+            self._precedence.publishing(),
+            self._display.transfer(f"{database} -> {self.name}", observer) as line,
+        ):
             self._transfers[database].run(
                 self._destination,
                 line,
