@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("memory", "directory", "sftp", "sftp-chroot", "sftp-bare", "retrying")
 
 # Everything that the contract does not make a capability stays on.
-_BARE = ServerOptions(denied=("fsync", "statvfs", "limits"))
+_BARE = ServerOptions(denied=("fsync", "statvfs", "limits", "lsetstat"))
 
 
 @contextmanager

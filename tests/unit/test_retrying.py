@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from tests.support.observer import RecordingObserver
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replicator.destination.interface import Destination
+    from replicator.destination.interface import Destination, Entry
 
 _FILE = PurePosixPath("file")
 
@@ -162,6 +163,63 @@ def test_each_finished_file_starts_the_count_anew(tmp_path: Path) -> None:
     place = RetryingDestination(lambda: memory, label="", policy=RetryPolicy(2, 0.001, 0.001))
     place.upload(uploads, observer)
     assert len(observer.done) == len(uploads)
+
+
+def test_a_file_that_was_skipped_is_not_tried_again(tmp_path: Path) -> None:
+    uploads = [replace(item, optional=True) for item in uploads_of(tmp_path, 4)]
+    uploads[1].source.unlink()
+    trouble = Trouble(lost(), path="2")
+    observer = RecordingObserver()
+    trouble.retrying().upload(uploads, observer)
+    assert [name for name, _ in observer.done] == ["0", "2", "3"]
+    assert [name for name, _ in observer.skipped] == ["1"]
+    assert trouble.steps == [f"upload {name}" for name in (0, 1, 2, 2, 3)]
+
+
+def folders_of(place: Destination, count: int) -> list[PurePosixPath]:
+    folders = [PurePosixPath(f"{number}") for number in range(count)]
+    place.make_folders(folders)
+    return folders
+
+
+def test_a_listing_goes_on_with_what_was_not_given() -> None:
+    trouble = Trouble()
+    place = trouble.retrying()
+    folders = folders_of(place, 4)
+    trouble.errors += [lost(), lost()]
+    trouble.steps.clear()
+    results = place.list_folders(iter([*folders, PurePosixPath("missing"), folders[0]]))
+    wanted: list[tuple[PurePosixPath, list[Entry] | None]] = [(folder, []) for folder in folders]
+    wanted += [(PurePosixPath("missing"), None), (folders[0], [])]
+    assert [next(results), next(results)] == wanted[:2]
+    trouble.errors.append(lost())
+    assert list(results) == wanted[2:]
+    assert trouble.connections == 4
+    assert trouble.steps == [f"list {name}" for name in (0, 0, 0, 1, 2, 2, 3, "missing", 0)]
+
+
+def test_a_listing_goes_on_after_another_call_lost_the_connection() -> None:
+    trouble = Trouble()
+    place = trouble.retrying()
+    folders = folders_of(place, 3)
+    results = place.list_folders(folders)
+    assert next(results) == (folders[0], [])
+    trouble.errors.append(lost())
+    place.write_bytes(PurePosixPath("file"), b"")
+    assert list(results) == [(folder, []) for folder in folders[1:]]
+
+
+def test_a_listing_that_gets_nowhere_ends() -> None:
+    trouble = Trouble()
+    place = trouble.retrying(attempts=4)
+    folders = folders_of(place, 3)
+    results = place.list_folders(folders)
+    next(results)
+    errors = [lost() for _ in range(9)]
+    trouble.errors += errors
+    with pytest.raises(ConnectionLostError) as caught:
+        next(results)
+    assert caught.value is errors[3]
 
 
 def test_an_upload_that_gets_nowhere_ends(tmp_path: Path) -> None:
