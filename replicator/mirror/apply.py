@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from replicator.destination.interface import EntryKind, SymbolicLink, Upload
 from replicator.errors import (
@@ -23,19 +22,20 @@ from replicator.errors import (
     NotFoundError,
     PermanentDestinationError,
     SourceChangedError,
-    SourceError,
     WrongWriterError,
 )
 from replicator.mirror.paths import folders_above
+from replicator.mirror.sending import Sending, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination, FileAttributes
     from replicator.errors import ReplicatorError
     from replicator.mirror.plan import LocalEntry
     from replicator.mirror.scan import LocalTree
+    from replicator.mirror.sending import Pace
     from replicator.mirror.staging import Staging
 
 _Item = TypeVar("_Item")
@@ -51,29 +51,6 @@ _OF_THE_WHOLE: Final = (
 WORKABLE_MODE: Final = 0o700
 #: Clocks of filesystems tick every few milliseconds.
 _TICK_SECONDS: Final = 0.1
-
-
-class Pace(Protocol):
-    """Says when work may go on that others go before."""
-
-    def may_begin(self) -> bool:
-        """Whether another file may be begun now."""
-
-    def wait(self) -> None:
-        """Wait until it may. Raises `InterruptedTransferError` if it is time to stop."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was done, and what was not."""
-
-    files: int = 0
-    sent_bytes: int = 0
-    deletes: int = 0
-    #: Paths that failed, with the reason.
-    failures: dict[str, str] = field(default_factory=dict)
-    #: Files that changed while they were read.
-    changed: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +116,7 @@ class Applier:
                 upload = self._upload(path, entry, source, may_change=may_change)
                 paths[upload.target] = path
                 uploads.append(upload)
-        seen = _Sending(self.tally, paths, self._pace)
+        seen = Sending(self.tally, paths, self._pace)
         try:
             self._send(uploads, seen)
         finally:
@@ -168,7 +145,7 @@ class Applier:
             optional=not may_change,
         )
 
-    def _send(self, uploads: Sequence[Upload], seen: _Sending) -> None:
+    def _send(self, uploads: Sequence[Upload], seen: Sending) -> None:
         def upload(some: Sequence[Upload]) -> None:
             self.destination.upload([item for item in some if seen.is_waiting(item)], seen)
 
@@ -273,12 +250,13 @@ class Applier:
         over = {path: item for path, item in self.tentative.items() if item.over_at_seconds <= now}
         unchanged = []
         for path, item in over.items():
-            del self.tentative[path]
             if self.local.look(path) == item.entry:
                 unchanged.append((path, item.entry.attributes(with_owner=self.with_owner)))
             else:
                 self.tally.changed.add(path)
         self._set(unchanged)
+        for path in over:  # not before it is done
+            del self.tentative[path]
         return list(over)
 
     # --- removal -------------------------------------------------------------------------------------
@@ -344,51 +322,6 @@ class Applier:
 
     def _is_tentative(self, entry: LocalEntry) -> bool:
         return 0 <= self._clock() + _TICK_SECONDS - entry.modified_seconds < 1 + 2 * _TICK_SECONDS
-
-
-class _Sending:
-    """A `TransferObserver` of files of a mirror."""
-
-    def __init__(self, tally: Tally, paths: dict[PurePosixPath, str], pace: Pace) -> None:
-        self._tally = tally
-        self._paths = paths
-        self._pace = pace
-        #: In order; the values mean nothing.
-        self.done: dict[str, None] = {}
-        #: Those, and what was left out.
-        self.over: set[str] = set()
-
-    def path_of(self, upload: Upload) -> str:
-        """Return which file that is."""
-        return self._paths[upload.target]
-
-    def is_waiting(self, upload: Upload) -> bool:
-        """Whether it is neither done nor left out."""
-        return self.path_of(upload) not in self.over
-
-    def bytes_moved(self, count: int) -> None:
-        """See `TransferObserver`."""
-        self._tally.sent_bytes += count
-
-    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:  # noqa: ARG002
-        """See `TransferObserver`."""
-        path = self._paths[PurePosixPath(target)]
-        self.done[path] = None
-        self.over.add(path)
-
-    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
-        """See `TransferObserver`."""
-        path = self._paths[target]
-        self.over.add(path)
-        if isinstance(error, SourceChangedError):
-            self._tally.changed.add(path)
-        else:
-            reason = getattr(error.__cause__, "strerror", None) or str(error)
-            self._tally.failures[path] = f"cannot be read: {reason}"
-
-    def stop_requested(self) -> bool:
-        """See `TransferObserver`."""
-        return not self._pace.may_begin()
 
 
 def _before(attributes: FileAttributes) -> FileAttributes:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from replicator.destination.interface import Entry
-    from replicator.mirror.apply import Applier, Pace
+    from replicator.mirror.apply import Applier
     from replicator.mirror.excludes import Excludes
+    from replicator.mirror.sending import Pace
 
 #: A batch is carried out when it has so many items, or files of so many bytes.
 _BATCH_ITEMS: Final = 400

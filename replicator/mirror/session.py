@@ -6,9 +6,7 @@ Used by one thread. Raises what destinations raise; what concerns single files i
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -18,57 +16,30 @@ from replicator.mirror.apply import Applier
 from replicator.mirror.coalesce import Work
 from replicator.mirror.compare import Comparison, Findings, Visit, whole_tree
 from replicator.mirror.hard_links import HardLinks
-from replicator.mirror.paths import TOP, folders_above, join, name_of, parent_of, parents_first
+from replicator.mirror.name_search import find_names
+from replicator.mirror.paths import TOP, name_of, parent_of, parents_first
 from replicator.mirror.remove import Remover
+from replicator.mirror.rules import Outcome
 from replicator.mirror.scan import LocalTree, UnreadableError
+from replicator.mirror.second_tries import SecondTries
+from replicator.mirror.sent_files import SentFiles
+from replicator.mirror.sorting import SortedDoubts
 from replicator.mirror.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from replicator.destination.interface import Destination
-    from replicator.mirror.apply import Pace, Tally, Tentative
+    from replicator.mirror.apply import Tentative
     from replicator.mirror.backlog import Backlog
     from replicator.mirror.coalesce import Doubt, Move
     from replicator.mirror.deletes import DeleteBudget
-    from replicator.mirror.excludes import Excludes
     from replicator.mirror.plan import LocalEntry
     from replicator.mirror.remove import Refused
-    from replicator.mirror.staging import MirrorSource
+    from replicator.mirror.rules import MirrorRules
+    from replicator.mirror.sending import Pace
 
-_NANOSECONDS: Final = 1e-9
-#: A file that was sent so long after it was changed would show a later change.
-_SURE_SECONDS: Final = 0.1
 _SEARCH_SECONDS: Final = 2.0
-_MOST_REMEMBERED: Final = 10_000
-#: After so many tries that found a file changing, a beginning of it is sent.
-_MOST_TRIES: Final = 3
-#: So often what failed at the destination is looked at again, each time from one folder higher up.
-_MOST_REJECTIONS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class MirrorRules:
-    """What is to be mirrored, and how; `delete` if what is not here is removed there."""
-
-    name: str
-    path: Path
-    source: MirrorSource
-    excludes: Excludes
-    delete: bool
-    take_over: bool
-    take_over_command: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a pass came to."""
-
-    tally: Tally
-    refused: Refused | None = None
-    #: Sockets, pipes and devices.
-    special: list[str] = field(default_factory=list)
 
 
 class MirrorSession:
@@ -94,9 +65,8 @@ class MirrorSession:
         self._device: int | None = None
         self._hard_links = HardLinks()
         self._tentative: dict[str, Tentative] = {}
-        self._sent: OrderedDict[str, LocalEntry] = OrderedDict()
-        self._tries: Counter[str] = Counter()
-        self._rejections: Counter[str] = Counter()
+        self._sent = SentFiles(clock)
+        self._second_tries = SecondTries(backlog)
         self._search_at_seconds = 0.0
         self._moves_done = 0
         #: Paths that are not as they are here, with the reason.
@@ -116,7 +86,7 @@ class MirrorSession:
         Files that change meanwhile are left to the backlog; with `rest_seconds` they are tried again after a rest.
         """
         self._backlog.release(self.failures)
-        self._rejections.clear()
+        self._second_tries.begin_anew()
         self.failures, self.refused = {}, None
         with self._open(pace) as applier:
             outcome = Outcome(applier.tally)
@@ -145,6 +115,9 @@ class MirrorSession:
                 self._finish(applier, outcome, 0.0)
         except BaseException:
             self._backlog.give_back(Work(work.moves[self._moves_done :], work.doubts))
+            for move in work.moves[: self._moves_done]:  # their folders may not have got their times
+                for path in (move.source, move.target):
+                    self._backlog.touch(parent_of(path))
             raise
         unsettled = self.failures.keys() | self._tentative.keys()
         self._backlog.release(doubt.path for doubt in work.doubts if doubt.path not in unsettled)
@@ -189,7 +162,7 @@ class MirrorSession:
                 with_owner=self._with_owner,
                 pace=pace,
                 tentative=self._tentative,
-                on_sent=self._remember,
+                on_sent=self._sent.remember,
                 clock=self._clock,
             )
 
@@ -225,48 +198,14 @@ class MirrorSession:
         )
 
     def _finish(self, applier: Applier, outcome: Outcome, rest_seconds: float) -> None:
-        for path in list(applier.tally.changed):
-            self._try_again(applier, path, rest_seconds)
-        self._look_above(applier)
+        self._second_tries.after_changes(applier, rest_seconds)
+        self._second_tries.after_rejections(applier)
         applier.close_folders()
         self._settle(applier)
         self.failures.update(outcome.tally.failures)
         self.refused = outcome.refused or self.refused
         self._backlog.occupy(outcome.tally.failures)
         self._backlog.occupy(self._tentative)
-
-    def _try_again(self, applier: Applier, path: str, rest_seconds: float) -> None:
-        """A file changed while it was read. Of one that never holds still a beginning is sent."""
-        applier.tally.changed.discard(path)
-        while True:
-            self._tries[path] += 1
-            if not rest_seconds and self._tries[path] < _MOST_TRIES:
-                self._backlog.touch(path, fresh=True)
-                return
-            time.sleep(rest_seconds)
-            entry = applier.local.look(path)
-            if entry is None or entry.kind is not EntryKind.FILE:
-                break
-            applier.send([(path, entry)], may_change=self._tries[path] >= _MOST_TRIES)
-            applier.finish_folders([parent_of(path)])
-            if path not in applier.tally.changed:
-                break
-            applier.tally.changed.discard(path)
-        del self._tries[path]
-
-    def _look_above(self, applier: Applier) -> None:
-        """What failed at the destination may do so because of a folder above it, which changed meanwhile."""
-        for path in applier.rejected & applier.tally.failures.keys():
-            self._rejections[path] += 1
-            if self._rejections[path] > _MOST_REJECTIONS:
-                del self._rejections[path]
-                continue
-            del applier.tally.failures[path]
-            above = [path, *folders_above(path)][: self._rejections[path] + 1]
-            self._backlog.touch(path, tree=True, fresh=True)
-            for folder in above[1:]:
-                if folder != TOP:
-                    self._backlog.touch(folder, tree=True)
 
     def _settle(self, applier: Applier) -> None:
         over = applier.settle()
@@ -278,32 +217,10 @@ class MirrorSession:
     def _search(self, local: LocalTree) -> None:
         """Look for all names of files that were given another one."""
         begun = self._clock()
-        wanted = self._hard_links.incomplete
-        waiting = [TOP]
-        while waiting:
-            folder = waiting.pop()
-            with suppress(UnreadableError):
-                for name, entry in (local.scan(folder) or {}).items():
-                    path = join(folder, name)
-                    if entry.kind is EntryKind.FOLDER:
-                        waiting.append(path)
-                    elif entry.inode in wanted and entry.kind is EntryKind.FILE:
-                        self._hard_links.note(path, entry)
-                        self._backlog.touch(path, fresh=True)
-            if local.is_full:
-                local.forget()
-        self._hard_links.searched(wanted)
+        for path in find_names(local, self._hard_links):
+            self._backlog.touch(path, fresh=True)
         # However large the tree, most of the time is not spent searching.
         self._search_at_seconds = self._clock() + max(_SEARCH_SECONDS, 20 * (self._clock() - begun))
-
-    def _remember(self, path: str, entry: LocalEntry) -> None:
-        if self._clock() - entry.changed_ns * _NANOSECONDS < _SURE_SECONDS:
-            self._sent.pop(path, None)
-            return
-        self._sent[path] = entry
-        self._sent.move_to_end(path)
-        if len(self._sent) > _MOST_REMEMBERED:
-            self._sent.popitem(last=False)
 
     # --- events --------------------------------------------------------------------------------------
 
@@ -341,14 +258,14 @@ class MirrorSession:
         applier.open_folders({parent_of(path) for path in direct.union(*found.listed.values())} | found.finish)
         for fresh, paths in found.listed.items():
             self._compare_names(applier, comparison, paths, outcome, fresh=fresh)
-        applier.send([(path, entry) for path, entry in found.send if entry != self._sent.get(path)])
+        applier.send([(path, entry) for path, entry in found.send if not self._sent.has(path, entry)])
         applier.make_links(found.links)
         self._budget.earn(len(found.born))
         if found.gone and self._rules.delete:
             refused = self._remover(applier).run(dict.fromkeys(found.gone, False))
             outcome.refused = refused or outcome.refused
             for path in found.gone:
-                self._sent.pop(path, None)
+                self._sent.forget(path)
         applier.finish_folders(found.finish | {parent_of(path) for path in direct})
         # A folder above may be missing, or another kind of thing in the way.
         rejected = applier.rejected & direct
@@ -356,9 +273,9 @@ class MirrorSession:
             del applier.tally.failures[path]
         self._compare_names(applier, comparison, rejected, outcome, fresh=True)
 
-    def _sort(self, applier: Applier, doubts: tuple[Doubt, ...]) -> _Sorted:
+    def _sort(self, applier: Applier, doubts: tuple[Doubt, ...]) -> SortedDoubts:
         """Look at what there is here now."""
-        found = _Sorted()
+        found = SortedDoubts()
         for doubt in doubts:
             path = doubt.path
             try:
@@ -370,7 +287,7 @@ class MirrorSession:
                 continue
             for other in self._hard_links.others(path, entry):
                 self._backlog.touch(other, fresh=True)
-            if entry is None or entry != self._sent.get(path):
+            if entry is None or not self._sent.has(path, entry):
                 found.add(doubt, entry)
         found.prune()
         return found
@@ -412,49 +329,6 @@ class MirrorSession:
 
     def _remover(self, applier: Applier) -> Remover:
         return Remover(applier, self._rules.excludes, self._budget)
-
-
-@dataclass(slots=True)
-class _Sorted:
-    """Doubts by what is to be done about them."""
-
-    send: list[tuple[str, LocalEntry]] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    gone: set[str] = field(default_factory=set)
-    #: Folders that need attributes only.
-    finish: set[str] = field(default_factory=set)
-    #: To be compared with what lies there; by whether size and time say nothing.
-    listed: dict[bool, set[str]] = field(default_factory=lambda: {False: set(), True: set()})
-    special: list[str] = field(default_factory=list)
-    #: Those of all these that were made since they were looked at last.
-    born: list[str] = field(default_factory=list)
-
-    def add(self, doubt: Doubt, entry: LocalEntry | None) -> None:
-        """Place one path, which is `entry` here."""
-        path = doubt.path
-        if doubt.born and entry is not None:
-            self.born.append(path)
-        if doubt.tree and path != TOP:
-            self.listed[doubt.fresh].add(path)
-        elif entry is None:
-            if not doubt.born:  # else it came and went, and was never there
-                self.gone.add(path)
-        elif entry.kind is EntryKind.FOLDER:
-            self.finish.add(path)
-        elif entry.kind is EntryKind.SYMLINK:
-            self.links.append(path)
-        elif entry.kind is EntryKind.OTHER:
-            self.special.append(path)
-        elif doubt.fresh:
-            self.send.append((path, entry))
-        else:
-            self.listed[False].add(path)
-
-    def prune(self) -> None:
-        """Leave out what is looked at anyway, with a folder above it."""
-        fresh, others = self.listed[True], self.listed[False]
-        self.listed[True] = {path for path in fresh if fresh.isdisjoint(folders_above(path))}
-        self.listed[False] = {path for path in others if (fresh | others).isdisjoint(folders_above(path))}
 
 
 def _visits(paths: set[str]) -> list[Visit]:

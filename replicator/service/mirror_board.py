@@ -14,7 +14,7 @@ from replicator.service.mirror_status import MirrorStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from replicator.mirror.apply import Tally
+    from replicator.mirror.sending import Tally
     from replicator.service.mirror_status import WatchedMirror
 
 

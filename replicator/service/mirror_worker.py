@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from replicator.mirror.backlog import Backlog
     from replicator.mirror.deletes import DeleteBudget
     from replicator.mirror.remove import Refused
-    from replicator.mirror.session import MirrorSession, Outcome
+    from replicator.mirror.rules import Outcome
+    from replicator.mirror.session import MirrorSession
     from replicator.service.mirror_board import MirrorBoard
     from replicator.service.precedence import Precedence
 

@@ -11,7 +11,8 @@ from replicator.mirror.backlog import Backlog
 from replicator.mirror.coalesce import Coalescer
 from replicator.mirror.deletes import DeleteBudget
 from replicator.mirror.excludes import Excludes
-from replicator.mirror.session import MirrorRules, MirrorSession
+from replicator.mirror.rules import MirrorRules
+from replicator.mirror.session import MirrorSession
 from replicator.mirror.staging import MirrorSource
 from replicator.service.mirror_status import WatchedMirror
 from replicator.service.mirror_watch import MirrorWatch

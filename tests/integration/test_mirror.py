@@ -246,6 +246,7 @@ def test_changes_arrive_and_moves_are_moves(media: Media) -> None:
         kept, place = False, "a"
         (media.source / "new").mkdir()
         for index in range(20):
+            time.sleep(2.5)
             inode = (media.target / place / "0.jpg").stat().st_ino
             moved = f"new/{index}"
             (media.source / place).rename(media.source / moved)
@@ -254,7 +255,6 @@ def test_changes_arrive_and_moves_are_moves(media: Media) -> None:
             kept, place = (media.target / moved / "0.jpg").stat().st_ino == inode, moved
             if kept:
                 break
-            time.sleep(0.3)
         assert kept
         program.stop()
 

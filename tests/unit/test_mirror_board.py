@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicator.cli.status_report import StatusReport, Verdict, status_document, status_text
 from replicator.errors import ConnectionLostError
-from replicator.mirror.apply import Tally
+from replicator.mirror.sending import Tally
 from replicator.service.board import StatusBoard
 from replicator.service.metrics import Metrics
 from replicator.service.mirror_board import MirrorBoard
