@@ -140,10 +140,13 @@ class Coalescer:
                 self._recent.append((now, path, tree))
 
     def give_back(self, work: Work, now: float) -> None:
-        """Note again what could not be done; its turn comes at once, the caller waits."""
+        """Note again what could not be done; its turn comes at once, the caller waits.
+
+        It may have been done all the same, if only the answer was lost.
+        """
         self._moves[:0] = work.moves
         for doubt in work.doubts:
-            self._note(doubt, now - self._max_delay_seconds)
+            self._note(replace(doubt, born=False), now - self._max_delay_seconds)
             self._busy.pop(doubt.path, None)
 
     def is_due(self, now: float) -> bool:

@@ -128,7 +128,23 @@ def test_what_could_not_be_done_comes_again_moves_first() -> None:
     assert [doubt.path for doubt in again.doubts] == ["c", "b", "d"]
 
 
-TREE = st.dictionaries(PATHS, st.integers(0, 5), max_size=6)
+def test_what_was_perhaps_sent_is_no_longer_as_if_it_had_never_been_there() -> None:
+    found = coalescer()
+    found.touch("a", 0.0, fresh=True, born=True)
+    work = found.take(5.0, most=9)
+    assert work.doubts[0].born
+    found.give_back(work, 6.0)
+    found.touch("a", 6.0, fresh=True)
+    assert not found.take(20.0, most=9).doubts[0].born
+
+
+def test_what_is_made_anew_while_the_old_one_is_being_sent_was_there() -> None:
+    found = coalescer()
+    found.touch("a", 0.0, fresh=True, born=True)
+    work = found.take(5.0, most=9)
+    found.touch("a", 5.5, fresh=True, born=True)
+    found.give_back(work, 6.0)
+    assert not found.take(20.0, most=9).doubts[0].born
 
 
 @given(
