@@ -30,6 +30,9 @@ from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
+from replicator.service.mirror_board import MirrorBoard
+from replicator.service.mirrors import MirrorExceptions, build_mirrors, watched_mirrors
+from replicator.service.precedence import Precedence
 from replicator.service.reconfiguration import Reconfiguration
 from replicator.service.reporter import Reporter
 from replicator.service.reporting import Reporting
@@ -72,18 +75,20 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     stop: threading.Event,
     display: ProgressDisplay,
     take_over: bool = False,
+    allow_deletes: bool = False,
     ship: bool = True,
     manager: ServiceManager | None = None,
     on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
 ) -> Service:
     """Put the whole service together; nothing is opened or contacted yet.
 
-    `ship` is off for a single pass. `manager` is told how the service fares. `on_step`
-    is told the database, the destination and the step of every publish.
+    `ship` is off for a single pass, in which alone `allow_deletes` makes sense. `manager` is told how the service
+    fares. `on_step` is told the database, the destination and the step of every publish.
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
     manager = manager or ServiceManager()
-    reporting = Reporting(config.service, watched(config), manager)
+    mirror_board = MirrorBoard(watched_mirrors(config))
+    reporting = Reporting(config.service, watched(config), manager, mirror_board)
     board = reporting.board
     shippings = {
         database.name: DatabaseShipping(
@@ -102,6 +107,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     transfers_to: dict[str, list[Transfer]] = {}
     pins: dict[str, list[CheckpointPin]] = {database.name: [] for database in config.databases}
     limiters = {destination.name: rate_limiter(destination) for destination in config.destinations}
+    precedences = {destination.name: Precedence(stop) for destination in config.destinations}
     for destination in config.destinations:
         settings = TransferSettings(
             destination_name=destination.name,
@@ -139,7 +145,13 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             connection = retrying_destination(destination, limiter, stop=stop, reporter=reporter)
             workers.append(
                 DestinationWorker(
-                    destination.name, connection, transfers, stop=stop, display=display, reporter=reporter
+                    destination.name,
+                    connection,
+                    transfers,
+                    stop=stop,
+                    display=display,
+                    reporter=reporter,
+                    precedence=precedences[destination.name],
                 )
             )
 
@@ -165,7 +177,15 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         for loop in loops
         if loop.name in shippings
     ]
-
+    mirrors = build_mirrors(
+        config,
+        mirror_board,
+        lambda destination: single_try_destination(destination, limiters[destination.name], stop=stop),
+        precedences,
+        stop=stop,
+        exceptions=MirrorExceptions(take_over=take_over, all_deletes=allow_deletes),
+        take_over_command=take_over_command,
+    )
     reconfiguration = Reconfiguration(reporting, [*loops, *log_loops], transfers_to, limiters)
     return Service(
         list(roots.values()),
@@ -177,6 +197,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         vitals=reporting.vitals,
         manager=manager,
         reconfigure=reconfiguration.apply,
+        mirrors=mirrors,
     )
 
 

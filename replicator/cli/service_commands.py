@@ -32,25 +32,34 @@ def run(
     config: ConfigOption,
     *,
     once: Annotated[
-        bool, typer.Option("--once", help="One checkpoint and transfer to every destination, then exit.")
+        bool,
+        typer.Option("--once", help="One checkpoint, transfer and mirror pass to every destination, then exit."),
     ] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Become the writer of replicas that belong to another writer.")
     ] = False,
+    allow_deletes: Annotated[
+        bool, typer.Option("--allow-deletes", help="Let mirrors remove more than max_delete in this pass.")
+    ] = False,
 ) -> None:
     """Run the service in the foreground.
 
-    Makes a checkpoint of each database on its interval and publishes it at every destination. SIGTERM finishes
-    the current file and stops; a second one stops at once. SIGHUP reads the configuration anew.
+    Makes a checkpoint of each database on its interval and publishes it at every destination; keeps mirrors equal.
+    SIGTERM finishes the current file and stops; a second one stops at once. SIGHUP reads the configuration anew.
 
     \b
     replicator run -c /etc/replicator/replicator.toml
     replicator run -c /etc/replicator/replicator.toml --once
     replicator run -c /etc/replicator/replicator.toml --once --take-over
+    replicator run -c /etc/replicator/replicator.toml --once --allow-deletes
     """
     settings = load(config)
     if take_over and not once:
         raise typer.BadParameter("--take-over goes with --once: take over once, then run the service as always")
+    if allow_deletes and not once:
+        raise typer.BadParameter(
+            "--allow-deletes goes with --once: allow them once, then run the service as always"
+        )
     for warning in settings.warnings:
         _log.warning("config.no_effect", key=warning)
     stop = threading.Event()
@@ -63,13 +72,14 @@ def run(
             stop=stop,
             display=display,
             take_over=take_over,
+            allow_deletes=allow_deletes,
             ship=not once,
             manager=manager,
         )
         if once:
             summary = service.run_once()
-            if summary.failed:
-                raise typer.Exit(ExitCode.PARTLY if summary.done else ExitCode.FAILED)
+            if summary.failed or summary.partly:
+                raise typer.Exit(ExitCode.PARTLY if summary.done or summary.partly else ExitCode.FAILED)
         else:
             reloader = Reloader(settings, config, apply=service.reconfigure, manager=manager)
             signals.on_reload = reloader.reload

@@ -17,6 +17,8 @@ from replicator.cli.options import ConfigOption, JsonOption
 from replicator.cli.status_report import StatusReport, judge, status_document, status_text
 from replicator.config import Config
 from replicator.interruption import Interruption
+from replicator.service.mirror_status import mirrors_as_configured
+from replicator.service.mirrors import watched_mirrors
 from replicator.service.state_file import read_state
 from replicator.service.status import as_configured
 
@@ -32,8 +34,8 @@ def status(
 ) -> None:
     """Show what the service does, and how old the replicas are.
 
-    A line for each database and destination; what failed stands below, with the next try. Ends with 1 if the
-    service does not run; what it told last is shown all the same.
+    A line for each database or mirror, and destination; what failed stands below, with the next try. Ends with 1
+    if the service does not run; what it told last is shown all the same.
 
     \b
     replicator status -c /etc/replicator/replicator.toml
@@ -73,7 +75,8 @@ def _report(settings: Config) -> StatusReport:
         process_exists=state is not None and _process_exists(state.pid),
     )
     known = state.databases if state else ()
-    return StatusReport(verdict, state, as_configured(known, watched(settings)), now_seconds)
+    mirrors = mirrors_as_configured(state.mirrors if state else (), watched_mirrors(settings))
+    return StatusReport(verdict, state, as_configured(known, watched(settings)), now_seconds, mirrors)
 
 
 def _process_exists(pid: int) -> bool:

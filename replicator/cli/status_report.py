@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from replicator.reports import align
-from replicator.service.state_document import NO_PROCESS, databases_document, state_document
+from replicator.service.state_document import NO_PROCESS, databases_document, mirrors_document, state_document
 from replicator.service.status import RunState, lag_seconds
 from replicator.units import format_duration, format_size
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from replicator.service.mirror_status import MirrorStatus
     from replicator.service.status import DatabaseStatus, Drill, Failure, PairStatus, ServiceState
 
 #: A service that runs writes its state file every few seconds.
@@ -31,6 +32,7 @@ _HEADING = (
     "PINNED",
     "",
 )
+_MIRROR_HEADING = ("MIRROR", "DESTINATION", "COMPARED", "BACKLOG", "DELAY", "FILES", "SENT", "DELETED", "")
 _UNKNOWN = "-"
 _NOT_YET = "not yet"
 
@@ -45,12 +47,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What was found: `state` is what a service told last, `databases` what it told of the configuration's."""
+    """What was found: `state` is what a service told last, the rest what it told of the configuration's."""
 
     verdict: Verdict
     state: ServiceState | None
     databases: tuple[DatabaseStatus, ...]
     now_seconds: float
+    mirrors: tuple[MirrorStatus, ...] = ()
 
 
 def judge(state: ServiceState | None, state_dir: Path, *, now_seconds: float, process_exists: bool) -> Verdict:
@@ -80,14 +83,18 @@ def status_document(report: StatusReport) -> dict[str, Any]:
             found["lag_seconds"] = lag_seconds(pair, report.now_seconds)
     process = state_document(report.state) if report.state else NO_PROCESS
     verdict = {"running": report.verdict.running, "verdict": report.verdict.text}
-    return {**process, **verdict, "databases": databases}
+    return {**process, **verdict, "databases": databases, "mirrors": mirrors_document(report.mirrors)}
 
 
 def status_text(report: StatusReport) -> str:
-    """Return the verdict, a line for each database and destination, and lines for what went wrong."""
+    """Return the verdict, a line for each database or mirror and destination, and lines for what went wrong."""
     rows = [_row(report, database, pair) for database in report.databases for pair in database.destinations]
     remarks = [line for database in report.databases for line in _remarks(report, database)]
-    return "\n".join([report.verdict.text, "", align([_HEADING, *rows]), *([""] if remarks else []), *remarks])
+    mirror_rows = [_mirror_row(report, mirror) for mirror in report.mirrors]
+    remarks += [line for mirror in report.mirrors for line in _mirror_remarks(report, mirror)]
+    tables = [[heading, *lines] for heading, lines in ((_HEADING, rows), (_MIRROR_HEADING, mirror_rows)) if lines]
+    blocks = [report.verdict.text, *(align(table) for table in tables), *(["\n".join(remarks)] if remarks else [])]
+    return "\n\n".join(blocks)
 
 
 def _row(report: StatusReport, database: DatabaseStatus, pair: PairStatus) -> tuple[str, ...]:
@@ -106,6 +113,36 @@ def _row(report: StatusReport, database: DatabaseStatus, pair: PairStatus) -> tu
     )
 
 
+def _mirror_row(report: StatusReport, mirror: MirrorStatus) -> tuple[str, ...]:
+    delay_seconds = mirror.last_delay_seconds
+    return (
+        mirror.mirror,
+        mirror.destination,
+        _ago(report.now_seconds, mirror.last_comparison_at_seconds),
+        _UNKNOWN if mirror.backlog_files is None else str(mirror.backlog_files),
+        _UNKNOWN if delay_seconds is None else format_duration(delay_seconds),
+        str(mirror.files),
+        format_size(mirror.sent_bytes),
+        str(mirror.deletes),
+        "FAILING" if _stands(mirror.last_error) else "",
+    )
+
+
+def _mirror_remarks(report: StatusReport, mirror: MirrorStatus) -> Iterable[str]:
+    name = f"{mirror.mirror} -> {mirror.destination}"
+    if mirror.last_error:
+        yield from _error_lines(f"{name}:", mirror.last_error, report.now_seconds)
+        yield from _next_try(report, mirror.next_try_at_seconds)
+    if mirror.unwatched_folders and report.verdict.running:
+        yield f"{name}: {mirror.unwatched_folders} folders are not watched, the system allows no more watches"
+
+
+def _next_try(report: StatusReport, at_seconds: float | None) -> Iterable[str]:
+    if at_seconds is not None and report.verdict.running:
+        wait_seconds = at_seconds - report.now_seconds
+        yield f"  next try: {f'in {format_duration(wait_seconds)}' if wait_seconds > 0 else 'now'}"
+
+
 def _remarks(report: StatusReport, database: DatabaseStatus) -> Iterable[str]:
     now_seconds = report.now_seconds
     if database.last_error:
@@ -116,9 +153,7 @@ def _remarks(report: StatusReport, database: DatabaseStatus) -> Iterable[str]:
         name = f"{database.name} -> {pair.destination}"
         if pair.last_error:
             yield from _error_lines(f"{name}:", pair.last_error, now_seconds)
-        if pair.next_try_at_seconds is not None and report.verdict.running:
-            wait_seconds = pair.next_try_at_seconds - now_seconds
-            yield f"  next try: {f'in {format_duration(wait_seconds)}' if wait_seconds > 0 else 'now'}"
+        yield from _next_try(report, pair.next_try_at_seconds)
         if pair.last_drill:
             yield _drill_line(name, pair.last_drill, now_seconds)
 

@@ -15,16 +15,18 @@ from replicator.config.model import (
     KeepConfig,
     LogFormat,
     LogLevel,
+    MirrorConfig,
     Producer,
     ServiceConfig,
     Verification,
 )
-from replicator.config.values import FreeSpaceFloor, HeartbeatUrl, ListenAddress
+from replicator.config.values import DeleteLimit, FreeSpaceFloor, HeartbeatUrl, ListenAddress
 
 __all__ = [
     "DEFAULT_CONNECTIONS",
     "Config",
     "DatabaseConfig",
+    "DeleteLimit",
     "DestinationConfig",
     "FreeSpaceFloor",
     "HeartbeatUrl",
@@ -32,6 +34,7 @@ __all__ = [
     "ListenAddress",
     "LogFormat",
     "LogLevel",
+    "MirrorConfig",
     "Producer",
     "ServiceConfig",
     "Verification",

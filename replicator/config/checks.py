@@ -28,7 +28,7 @@ _SSH_PORT: Final = 22
 
 @dataclass(frozen=True, slots=True)
 class _Database:
-    """What is usable of one [[database]]."""
+    """What is usable of one [[database]] or [[mirror]]; a mirror has no `root`."""
 
     key: str
     name: str | None
@@ -50,25 +50,31 @@ class _Destination:
 def cross_problems(document: Mapping[str, object]) -> list[str]:
     """Return one line for each problem between keys of a parsed TOML file."""
     databases = [_database(key, table) for key, table in _tables(document, "database")]
+    mirrors = [_database(key, table) for key, table in _tables(document, "mirror")]
     destinations = [_destination(key, table) for key, table in _tables(document, "destination")]
     return [
         *_absences(document),
-        *_duplicates([(item.key, item.name) for item in databases]),
+        # Both become folders at a destination.
+        *_duplicates([(item.key, item.name) for item in [*databases, *mirrors]]),
         *_duplicates([(item.key, item.name) for item in destinations]),
-        *_unknown_destinations(databases, destinations),
+        *_unknown_destinations([*databases, *mirrors], destinations),
         *_shipping_of_others(document),
         *_useless_keys(destinations),
         *_same_places(destinations),
         *_database_overlaps(databases),
-        *_destination_overlaps(databases, destinations),
-        *_service_overlaps(document, databases),
+        *_mirror_overlaps(mirrors, databases),
+        *_destination_overlaps([*databases, *mirrors], destinations),
+        *_service_overlaps(document, [*databases, *mirrors]),
     ]
 
 
 def _absences(document: Mapping[str, object]) -> Iterable[str]:
-    for section, purpose in (("database", "what is replicated"), ("destination", "where to")):
-        if document.get(section, []) == []:
-            yield problem(section, f"is missing; add a [[{section}]] section that says {purpose}")
+    if document.get("database", []) == [] and document.get("mirror", []) == []:
+        yield problem(
+            "database", "is missing; add a [[database]] or [[mirror]] section that says what is replicated"
+        )
+    if document.get("destination", []) == []:
+        yield problem("destination", "is missing; add a [[destination]] section that says where to")
 
 
 def _duplicates(named: Iterable[tuple[str, str | None]]) -> Iterable[str]:
@@ -148,6 +154,30 @@ def _database_overlaps(databases: list[_Database]) -> Iterable[str]:
             if other is not database and root and other.path and _overlap(root, other.path):
                 message = f"overlaps {other.key}.path ({other.path}); choose a folder outside of it"
                 yield problem(f"{key}.checkpoint_root", message, str(root))
+
+
+def _mirror_overlaps(mirrors: list[_Database], databases: list[_Database]) -> Iterable[str]:
+    """A mirror may lie in a database's folder, where applications keep their media; the reverse is wrong."""
+    for index, mirror in enumerate(mirrors):
+        path = mirror.path
+        if path is None:
+            continue
+        for other in mirrors[:index]:
+            if path == other.path:
+                yield problem(
+                    f"{mirror.key}.path", f"is that of {other.key} too; remove one of the two", str(path)
+                )
+        for database in databases:
+            if database.root and _overlap(path, database.root):
+                message = (
+                    f"overlaps {database.key}.checkpoint_root ({database.root}); choose a folder outside of it"
+                )
+                yield problem(f"{mirror.key}.path", message, str(path))
+            if database.path and database.path.is_relative_to(path):
+                message = (
+                    f"holds {database.key}.path ({database.path}); a live database cannot be mirrored as files"
+                )
+                yield problem(f"{mirror.key}.path", message, str(path))
 
 
 def _destination_overlaps(databases: list[_Database], destinations: list[_Destination]) -> Iterable[str]:

@@ -13,16 +13,19 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from replicator.config.values import (
+    DeleteLimit,
     FreeSpaceFloor,
     HeartbeatUrl,
     ListenAddress,
     to_absolute_path,
     to_command,
+    to_delete_limit,
     to_free_space_floor,
     to_heartbeat_url,
     to_key_path,
     to_listen_address_or_off,
     to_name,
+    to_patterns,
     to_positive_rate,
     to_positive_seconds,
     to_positive_seconds_or_off,
@@ -45,6 +48,8 @@ _TickOrOff = Annotated[float | None, BeforeValidator(to_tick_seconds_or_off)]
 _Size = Annotated[int, BeforeValidator(to_size)]
 _Rate = Annotated[int, BeforeValidator(to_positive_rate)]
 _FreeSpace = Annotated[FreeSpaceFloor, BeforeValidator(to_free_space_floor)]
+_DeleteLimit = Annotated[DeleteLimit, BeforeValidator(to_delete_limit)]
+_Patterns = Annotated[tuple[str, ...], BeforeValidator(to_patterns)]
 _Listen = Annotated[ListenAddress | None, BeforeValidator(to_listen_address_or_off)]
 _Url = Annotated[DestinationUrl, BeforeValidator(to_url)]
 _Command = Annotated[tuple[str, ...], BeforeValidator(to_command)]
@@ -110,6 +115,20 @@ class DatabaseConfig(Section):
         return None if self.producer is Producer.EXTERNAL else self.ship_wal_seconds
 
 
+class MirrorConfig(Section):
+    """One `[[mirror]]`: a plain directory that is kept equal, and where."""
+
+    name: _Name = Field(examples=["media"])
+    path: _AbsolutePath = Field(examples=["/var/lib/conduwuit/media"])
+    exclude: _Patterns = ()
+    quiet_seconds: _Seconds = Field(alias="quiet", default=1.0)
+    max_delay_seconds: _Seconds = Field(alias="max_delay", default=10.0)
+    rescan_seconds: _Seconds = Field(alias="rescan", default=3600.0)
+    delete: bool = True
+    max_delete: _DeleteLimit = DeleteLimit(share=0.1)
+    destinations: tuple[str, ...] | None = Field(default=None, strict=False)
+
+
 class KeepConfig(Section):
     """Which generations outlive the next: the newest `last`, and one for each of so many hours, days, weeks."""
 
@@ -155,6 +174,7 @@ class Config(Section):
     """A whole configuration file."""
 
     databases: tuple[DatabaseConfig, ...] = Field(alias="database", default=(), strict=False)
+    mirrors: tuple[MirrorConfig, ...] = Field(alias="mirror", default=(), strict=False)
     destinations: tuple[DestinationConfig, ...] = Field(alias="destination", default=(), strict=False)
     service: ServiceConfig = ServiceConfig()
 
@@ -166,11 +186,11 @@ class Config(Section):
         known = ", ".join(destination.name for destination in self.destinations)
         raise ConfigError(f"there is no destination {name!r}", hint=f"the configuration has: {known}")
 
-    def destinations_of(self, database: DatabaseConfig) -> tuple[DestinationConfig, ...]:
-        """Return where `database` goes: the destinations that it names, or all."""
-        if database.destinations is None:
+    def destinations_of(self, source: DatabaseConfig | MirrorConfig) -> tuple[DestinationConfig, ...]:
+        """Return where a database or mirror goes: the destinations that it names, or all."""
+        if source.destinations is None:
             return self.destinations
-        return tuple(self.destination(name) for name in database.destinations)
+        return tuple(self.destination(name) for name in source.destinations)
 
     @property
     def warnings(self) -> tuple[str, ...]:

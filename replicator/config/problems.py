@@ -9,7 +9,14 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from replicator.config.model import Config, DatabaseConfig, DestinationConfig, KeepConfig, ServiceConfig
+from replicator.config.model import (
+    Config,
+    DatabaseConfig,
+    DestinationConfig,
+    KeepConfig,
+    MirrorConfig,
+    ServiceConfig,
+)
 from replicator.locator import hide_password
 
 if TYPE_CHECKING:
@@ -25,6 +32,7 @@ _VALUE_LIMIT: Final = 100
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "database": DatabaseConfig,
     "destination": DestinationConfig,
+    "mirror": MirrorConfig,
     "keep": KeepConfig,
     "service": ServiceConfig,
 }
@@ -77,7 +85,7 @@ def _wrong_brackets(location: Sequence[str | int]) -> str:
     match location:
         case ("service",):
             return "must be a table; write [service] above its keys"
-        case ("database" | "destination" as section, *rest) if len(rest) <= 1:
+        case ("database" | "mirror" | "destination" as section, *rest) if len(rest) <= 1:
             return f"must be a list of tables; write [[{section}]] above its keys"
         case (*_, "keep"):
             return "must be a table, such as { last = 12, daily = 7 }"
@@ -86,8 +94,6 @@ def _wrong_brackets(location: Sequence[str | int]) -> str:
 
 
 def _unknown(location: Sequence[str | int]) -> str:
-    if tuple(location) == ("mirror",):
-        return "mirrors are not available in this version: remove the section"
     close = difflib.get_close_matches(str(location[-1]), _keys(location), n=1)
     known = ", ".join(_keys(location))
     return f"is unknown; did you mean {close[0]}?" if close else f"is unknown; known here are {known}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from replicator import units
 from replicator.locator import DestinationUrl, check_name, parse_url
+from replicator.mirror.excludes import Excludes
 
 _OFF: Final = "off"
 _SHORTEST_TICK_SECONDS: Final = 0.1
@@ -32,6 +34,25 @@ class FreeSpaceFloor:
     def bytes_of(self, filesystem_bytes: int) -> int:
         """Return the floor for a filesystem of that size."""
         return max(self.size_bytes, int(self.share * filesystem_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLimit:
+    """How many files may be removed in one pass: a share of those that are there (0.0 to 1.0), or a number."""
+
+    share: float | None = None
+    files: int = 0
+
+    def files_of(self, files: int) -> int:
+        """Return how many of so many files may be removed: by a share at least one, unless it is 0.
+
+        The whole is no limit at all: more may come and go in a pass than there were files at its beginning.
+        """
+        if self.share is None:
+            return self.files
+        if self.share >= 1:
+            return sys.maxsize
+        return max(int(self.share * files), 1 if self.share else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +203,29 @@ def to_listen_address_or_off(value: object) -> ListenAddress | None:
     if match is None or not 1 <= int(match[3]) <= _LAST_PORT:
         raise ValueError('is no address to listen on; write "HOST:PORT", such as "127.0.0.1:9464", or "off"')
     return ListenAddress(host=match[1] or match[2], port=int(match[3]))
+
+
+def to_delete_limit(value: object) -> DeleteLimit:
+    """A share such as "10%", or a number of files."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise ValueError("must be 0 or more")
+        return DeleteLimit(files=value)
+    text = to_text(value)
+    if text.isascii() and text.isdigit():
+        return DeleteLimit(files=int(text))
+    try:
+        return DeleteLimit(share=units.parse_share(text))
+    except ValueError:
+        raise ValueError('is neither a share nor a number of files; write for example "10%" or 500') from None
+
+
+def to_patterns(value: object) -> tuple[str, ...]:
+    """Patterns with the grammar of a .gitignore file."""
+    if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
+        raise ValueError('must be a list of patterns in quotes, such as ["*.tmp"]')
+    try:
+        Excludes(value)
+    except ValueError as error:
+        raise ValueError(f"holds what is no pattern of a .gitignore file: {error}") from None
+    return tuple(value)

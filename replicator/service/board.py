@@ -287,13 +287,18 @@ class StatusBoard:
         return self._databases[database].pairs[destination]
 
     def _failure(self, error: Exception) -> Failure:
-        hint = error.hint if isinstance(error, ReplicatorError) else ""
-        return Failure(_text(str(error) or type(error).__name__), _text(hint), self._clock())
+        return failure_of(error, self._clock())
 
     def _healed(self, failure: Failure | None) -> Failure | None:
         if failure is None or not failure.stands:
             return failure
         return replace(failure, recovered_at_seconds=self._clock())
+
+
+def failure_of(error: Exception, at_seconds: float) -> Failure:
+    """Return what there is to say of an error."""
+    hint = error.hint if isinstance(error, ReplicatorError) else ""
+    return Failure(_text(str(error) or type(error).__name__), _text(hint), at_seconds)
 
 
 def _restorable(status: PairStatus, at_seconds: float) -> PairStatus:

@@ -1,6 +1,7 @@
 """`replicator check`: every precondition of a configuration is tried, for real, and told in one line each.
 
-What is tried for a database is in `check_source`, for a destination in `check_destination`.
+What is tried for a database is in `check_source`, for a mirror in `check_mirror`, for a destination in
+`check_destination`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.service.check_destination import check_destination
+from replicator.service.check_mirror import check_mirror
 from replicator.service.check_result import CheckResult, CheckStatus, Subject
 from replicator.service.check_source import SourceFacts, check_database, check_open_files
 
@@ -31,6 +33,8 @@ def check_all(config: Config, *, connect_to: Callable[[DestinationConfig], Desti
     facts: dict[str, SourceFacts | None] = {}
     for database in config.databases:
         facts[database.name] = yield from check_database(database)
+    for mirror in config.mirrors:
+        yield from check_mirror(mirror)
     yield check_open_files(found for found in facts.values() if found)
     for destination in config.destinations:
         sources = [
@@ -38,4 +42,5 @@ def check_all(config: Config, *, connect_to: Callable[[DestinationConfig], Desti
             for database in config.databases
             if destination in config.destinations_of(database)
         ]
-        yield from check_destination(destination, sources, connect_to=connect_to)
+        mirrors = [mirror for mirror in config.mirrors if destination in config.destinations_of(mirror)]
+        yield from check_destination(destination, sources, mirrors, connect_to=connect_to)

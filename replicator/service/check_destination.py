@@ -26,6 +26,7 @@ from replicator.replica.decision import refuse_other_writer
 from replicator.replica.generations import generation_ids
 from replicator.replica.inspect_replica import inspect_replica
 from replicator.replica.layout import ReplicaLayout
+from replicator.service.check_mirror import check_mirror_at
 from replicator.service.check_result import PROBE_PREFIX, CheckResult, Subject
 from replicator.service.transfer import writer_of
 from replicator.units import format_duration, format_size
@@ -33,7 +34,7 @@ from replicator.units import format_duration, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from replicator.config import DatabaseConfig, DestinationConfig
+    from replicator.config import DatabaseConfig, DestinationConfig, MirrorConfig
     from replicator.destination.interface import Capabilities, Destination
     from replicator.service.check_source import SourceFacts
 
@@ -44,12 +45,16 @@ _PROBE_LIMIT_BYTES: Final = 1024
 def check_destination(
     config: DestinationConfig,
     sources: Sequence[tuple[DatabaseConfig, SourceFacts | None]],
+    mirrors: Sequence[MirrorConfig] = (),
     *,
     connect_to: Callable[[DestinationConfig], Destination],
 ) -> Iterator[CheckResult]:
-    """Yield what is found; without a connection, nothing that needs one. `sources` is what is sent there."""
+    """Yield what is found; without a connection, nothing that needs one.
+
+    `sources` and `mirrors` are what is sent there.
+    """
     about = Subject(f"destination {config.name}")
-    if not sources:
+    if not sources and not mirrors:
         yield about.warn(
             "databases", "nothing is sent there", "name it in `destinations` of a database, or remove it"
         )
@@ -67,6 +72,8 @@ def check_destination(
             first_bytes = 0
             for database, facts in sources:
                 first_bytes += yield from _check_replica(about, destination, database, facts)
+            for mirror in mirrors:
+                yield from check_mirror_at(about, destination, mirror)
             yield from _attempt(about, "free space", lambda: _free_space(about, destination, first_bytes))
         except TransientDestinationError as error:
             yield about.failed_with("connection", error)

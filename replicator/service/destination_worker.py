@@ -20,6 +20,7 @@ from replicator.errors import (
     SupersededError,
 )
 from replicator.liveness import beat, own_pulse
+from replicator.service.precedence import Precedence
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class DestinationWorker:
         stop: threading.Event,
         display: ProgressDisplay,
         reporter: Reporter,
+        precedence: Precedence | None = None,
     ) -> None:
+        """`precedence` is told of publishes, so that mirrors wait meanwhile."""
         self.name = name
         self.thread_name = f"destination {name}"
         self.is_watched = True
@@ -84,6 +87,7 @@ class DestinationWorker:
         self._stop = stop
         self._display = display
         self._reporter = reporter
+        self._precedence = precedence or Precedence(stop)
         self._condition = threading.Condition()
         #: Databases that have something to transfer, each with the time (monotonic) from which on it may be tried.
         self._due: dict[str, float] = {}
@@ -111,7 +115,10 @@ class DestinationWorker:
         beat()
         self._reporter.begin(database)
         observer = StopObserver(self._stop)
-        with self._display.transfer(f"{database} -> {self.name}", observer) as line:
+        with (
+            self._precedence.publishing(),
+            self._display.transfer(f"{database} -> {self.name}", observer) as line,
+        ):
             self._transfers[database].run(
                 self._destination,
                 line,

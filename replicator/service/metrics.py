@@ -20,21 +20,27 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from replicator.service.board import StatusBoard
+    from replicator.service.mirror_board import MirrorBoard
     from replicator.service.totals import Durations
 
 #: Of what `Metrics.render` returns.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _PAIR: Final = ("database", "destination")
+_MIRROR: Final = ("mirror", "destination")
 _BUCKETS: Final = (*(str(bound_seconds) for bound_seconds in DURATION_BOUNDS_SECONDS), "+Inf")
 
 
 class Metrics:
     """What `board` knows, in Prometheus' text format."""
 
-    def __init__(self, board: StatusBoard, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, board: StatusBoard, *, mirrors: MirrorBoard | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_BoardCollector(board, clock))
+        if mirrors is not None:
+            self._registry.register(_MirrorCollector(mirrors))
 
     def render(self) -> bytes:
         """Return what a scrape gets now."""
@@ -112,6 +118,39 @@ class _BoardCollector(Collector):
             for kind, count in sorted(totals.errors.items()):
                 errors.add_metric([*labels, kind], count)
         return uploaded, reused_files, reused_bytes, shipped, errors, drill_failures
+
+
+class _MirrorCollector(Collector):
+    def __init__(self, board: MirrorBoard) -> None:
+        self._board = board
+
+    def collect(self) -> Iterable[Metric]:
+        backlog = _gauge("mirror_backlog_files", "Paths of a mirror that wait to be looked at.", *_MIRROR)
+        compared = _gauge(
+            "mirror_last_comparison_timestamp_seconds", "When everything was compared last.", *_MIRROR
+        )
+        delay = _gauge("mirror_delay_seconds", "From the first event to the destination, the last time.", *_MIRROR)
+        failed = _gauge("mirror_failed_files", "Files that could not be mirrored.", *_MIRROR)
+        refused = _gauge("mirror_refused_deletes", "Deletes that max_delete does not allow.", *_MIRROR)
+        unwatched = _gauge("mirror_unwatched_folders", "Folders beyond the system's limit on watches.", *_MIRROR)
+        files = _counter("mirror_files", "Files and links that were mirrored.", *_MIRROR)
+        sent = _counter("mirror_sent_bytes", "Bytes of files that were mirrored.", *_MIRROR)
+        deletes = _counter("mirror_deletes", "Files that were removed at the destination.", *_MIRROR)
+        errors = _counter("mirror_errors", "Passes that failed in whole or in part, by kind.", *_MIRROR, "kind")
+        for status in self._board.snapshot():
+            labels = (status.mirror, status.destination)
+            _add(backlog, status.backlog_files, *labels)
+            _add(compared, status.last_comparison_at_seconds, *labels)
+            _add(delay, status.last_delay_seconds, *labels)
+            _add(failed, status.failed_files, *labels)
+            _add(refused, status.refused_deletes, *labels)
+            _add(unwatched, status.unwatched_folders, *labels)
+            files.add_metric(labels, status.files)
+            sent.add_metric(labels, status.sent_bytes)
+            deletes.add_metric(labels, status.deletes)
+            for kind, number in sorted(status.errors.items()):
+                errors.add_metric([*labels, kind], number)
+        return backlog, compared, delay, failed, refused, unwatched, files, sent, deletes, errors
 
 
 def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:

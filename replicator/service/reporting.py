@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from replicator.config import ServiceConfig
+    from replicator.service.mirror_board import MirrorBoard
     from replicator.service.status import Watched
     from replicator.service.systemd import ServiceManager
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 class Reporting:
     """Made of the `[service]` section; `board` and `vitals` are for those who work."""
 
-    def __init__(self, config: ServiceConfig, watched: Iterable[Watched], manager: ServiceManager) -> None:
+    def __init__(
+        self, config: ServiceConfig, watched: Iterable[Watched], manager: ServiceManager, mirrors: MirrorBoard
+    ) -> None:
         self._hooks = HookRunner(_hook_settings(config))
         self.board = StatusBoard(watched, listener=self._hooks)
         self.vitals = Vitals()
@@ -36,12 +39,14 @@ class Reporting:
             self._health, url=config.heartbeat_url, interval_seconds=config.heartbeat_interval_seconds
         )
         # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
-        servers = [MetricsServer(Metrics(self.board), self._health, config.metrics)] if config.metrics else []
+        servers = []
+        if config.metrics:
+            servers.append(MetricsServer(Metrics(self.board, mirrors=mirrors), self._health, config.metrics))
         self.companions: tuple[AbstractContextManager[object], ...] = (
             *servers,
             hold_state_dir(config.state_dir),
             self._hooks,
-            StateWriter(self.board, config.state_dir),
+            StateWriter(self.board, config.state_dir, mirrors=mirrors),
             Heartbeat(self.vitals, self.board, manager),
             self._switch,
         )

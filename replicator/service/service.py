@@ -17,6 +17,8 @@ from replicator.checkpoint.pinned import discard_pinned
 from replicator.errors import InterruptedTransferError, ReplicatorError
 from replicator.liveness import Vitals
 from replicator.service.lock import hold_checkpoint_root
+from replicator.service.mirror_worker import PassResult
+from replicator.service.mirrors import Mirrors
 from replicator.service.systemd import ServiceManager
 
 if TYPE_CHECKING:
@@ -33,10 +35,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class PassSummary:
-    """What one pass over all databases and destinations came to: tasks done, tasks failed."""
+    """What one pass over all databases, mirrors and destinations came to: tasks done, in part, not at all."""
 
     done: int
     failed: int
+    partly: int = 0
 
 
 class Part(Protocol):
@@ -77,11 +80,13 @@ class Service:
         vitals: Vitals | None = None,
         reconfigure: Callable[[Config], None] = lambda _config: None,
         manager: ServiceManager | None = None,
+        mirrors: Mirrors | None = None,
     ) -> None:
         self._roots = roots
         self._loops = loops
         self._workers = workers
         self._steady = steady
+        self._mirrors = mirrors or Mirrors()
         self._stop = stop
         self._companions = companions
         self._vitals = vitals or Vitals()
@@ -100,9 +105,21 @@ class Service:
             self._take_roots(stack)
             for companion in self._companions:
                 stack.enter_context(companion)
-            parts: tuple[Part, ...] = (*self._loops, *self._workers, *self._steady)
+            mirrors = self._mirrors
+            parts: tuple[Part, ...] = (
+                *self._loops,
+                *self._workers,
+                *self._steady,
+                *mirrors.watches,
+                *mirrors.workers,
+            )
             threads = [self._thread(part) for part in parts]
-            _log.info("service.started", databases=len(self._loops), destinations=len(self._workers))
+            _log.info(
+                "service.started",
+                databases=len(self._loops),
+                mirrors=len(mirrors.watches),
+                destinations=len(self._workers),
+            )
             for thread in threads:
                 thread.start()
             self._manager.ready()
@@ -117,7 +134,7 @@ class Service:
         _log.info("service.stopped")
 
     def run_once(self) -> PassSummary:
-        """Make one checkpoint of each database, and bring it to each of its destinations, side by side.
+        """Make one checkpoint of each database, bring it to each of its destinations, side by side, and mirror.
 
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and
         `InterruptedTransferError` if `stop` was set.
@@ -130,12 +147,25 @@ class Service:
                 outcomes.append(self._attempt("checkpoint.failed", loop.make_checkpoint, database=loop.name))
                 if outcomes[-1]:
                     fresh.add(loop.name)
-            with ThreadPoolExecutor(max_workers=len(self._workers), thread_name_prefix="destination") as pool:
-                for done in pool.map(lambda worker: self._transfer_all(worker, fresh), self._workers):
-                    outcomes.extend(done)
+            if self._workers:
+                with ThreadPoolExecutor(len(self._workers), thread_name_prefix="destination") as pool:
+                    for done in pool.map(lambda worker: self._transfer_all(worker, fresh), self._workers):
+                        outcomes.extend(done)
+            results = self._mirror_all()
         if self._stop.is_set():
             raise InterruptedTransferError("stopped before everything was transferred")
-        return PassSummary(done=sum(outcomes), failed=len(outcomes) - sum(outcomes))
+        return PassSummary(
+            done=sum(outcomes) + results.count(PassResult.DONE),
+            failed=outcomes.count(False) + results.count(PassResult.FAILED),
+            partly=results.count(PassResult.PARTLY),
+        )
+
+    def _mirror_all(self) -> list[PassResult]:
+        workers = self._mirrors.workers
+        if not workers or self._stop.is_set():
+            return []
+        with ThreadPoolExecutor(len(workers), thread_name_prefix="mirror") as pool:
+            return list(pool.map(lambda worker: worker.run_once(), workers))
 
     def _take_roots(self, stack: ExitStack) -> None:
         for root in self._roots:

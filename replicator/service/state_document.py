@@ -21,6 +21,14 @@ Times are ISO 8601 in UTC with microseconds; null is what is not known. Keys sta
             last_error                          as above
             next_try_at                         after an error that stands
             last_drill                          at, loss_seconds, took_seconds, error
+    mirrors.NAME.destinations.NAME
+        backlog_files                           paths that wait to be looked at
+        last_comparison_at                      when a whole comparison ended
+        last_delay_seconds                      from the first event to the destination, of what was mirrored last
+        files, sent_bytes, deletes              since the service was started
+        failed_files, refused_deletes           of the last pass
+        unwatched_folders                       changes in them are found by comparisons only; null: in all of them
+        last_error, next_try_at                 as above
 """
 
 from __future__ import annotations
@@ -30,6 +38,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from replicator.moments import format_moment
+from replicator.service.mirror_status import MirrorStatus
 from replicator.service.status import DatabaseStatus, Drill, Failure, PairStatus, RunState, ServiceState
 
 if TYPE_CHECKING:
@@ -57,7 +66,8 @@ NO_PROCESS: Final[Document] = {
 
 def encode_state(state: ServiceState) -> bytes:
     """Return the content of a state file."""
-    return json.dumps({**state_document(state), "databases": databases_document(state.databases)}).encode()
+    parts = {"databases": databases_document(state.databases), "mirrors": mirrors_document(state.mirrors)}
+    return json.dumps({**state_document(state), **parts}).encode()
 
 
 def decode_state(content: bytes) -> ServiceState:
@@ -73,6 +83,11 @@ def decode_state(content: bytes) -> ServiceState:
             written_at_seconds=_seconds(document["written_at"]),
             state=RunState(document["state"]),
             databases=tuple(_database(name, value) for name, value in document["databases"].items()),
+            mirrors=tuple(
+                _mirror(mirror, name, value)
+                for mirror, of_mirror in document["mirrors"].items()
+                for name, value in of_mirror["destinations"].items()
+            ),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it lacks or garbles a value: {error!r}") from error
@@ -105,6 +120,27 @@ def databases_document(databases: Iterable[DatabaseStatus]) -> Document:
         }
         for database in databases
     }
+
+
+def mirrors_document(mirrors: Iterable[MirrorStatus]) -> Document:
+    """Return what there is to say of each mirror."""
+    document: Document = {}
+    for mirror in mirrors:
+        destinations = document.setdefault(mirror.mirror, {"destinations": {}})["destinations"]
+        destinations[mirror.destination] = {
+            "backlog_files": mirror.backlog_files,
+            "last_comparison_at": _time(mirror.last_comparison_at_seconds),
+            "last_delay_seconds": mirror.last_delay_seconds,
+            "files": mirror.files,
+            "sent_bytes": mirror.sent_bytes,
+            "deletes": mirror.deletes,
+            "failed_files": mirror.failed_files,
+            "refused_deletes": mirror.refused_deletes,
+            "unwatched_folders": mirror.unwatched_folders,
+            "last_error": _known(mirror.last_error, _error_document),
+            "next_try_at": _time(mirror.next_try_at_seconds),
+        }
+    return document
 
 
 def _pair_document(pair: PairStatus) -> Document:
@@ -161,6 +197,24 @@ def _pair(destination: str, document: Document) -> PairStatus:
         last_error=_known(document["last_error"], _error),
         next_try_at_seconds=_known(document["next_try_at"], _seconds),
         last_drill=_known(document["last_drill"], _drill),
+    )
+
+
+def _mirror(name: str, destination: str, document: Document) -> MirrorStatus:
+    return MirrorStatus(
+        mirror=name,
+        destination=destination,
+        backlog_files=_known(document["backlog_files"], _count),
+        last_comparison_at_seconds=_known(document["last_comparison_at"], _seconds),
+        last_delay_seconds=_known(document["last_delay_seconds"], _number),
+        files=_count(document["files"]),
+        sent_bytes=_count(document["sent_bytes"]),
+        deletes=_count(document["deletes"]),
+        failed_files=_count(document["failed_files"]),
+        refused_deletes=_count(document["refused_deletes"]),
+        unwatched_folders=_known(document["unwatched_folders"], _count),
+        last_error=_known(document["last_error"], _error),
+        next_try_at_seconds=_known(document["next_try_at"], _seconds),
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from replicator import __version__
 from replicator.errors import ReplicatorError
+from replicator.service.mirror_board import MirrorBoard
 from replicator.service.state_document import decode_state, encode_state
 from replicator.service.status import RunState, ServiceState
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from replicator.service.board import StatusBoard
+    from replicator.service.mirror_status import MirrorStatus
     from replicator.service.status import DatabaseStatus
 
 STATE_NAME: Final = "status.json"
@@ -41,15 +43,23 @@ class StateWriter:
     A folder that cannot be written to is told once; nothing is raised for it.
     """
 
-    def __init__(self, board: StatusBoard, state_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        board: StatusBoard,
+        state_dir: Path,
+        *,
+        mirrors: MirrorBoard | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._board = board
+        self._mirrors = mirrors or MirrorBoard([])
         self._path = state_dir / STATE_NAME
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="state file")
         self._started_at_seconds = clock()
         self._has_warned = False
-        self._written: tuple[DatabaseStatus, ...] | None = None
+        self._written: tuple[object, ...] | None = None
         #: When (monotonic) it is written even if nothing changed.
         self._due = 0.0
 
@@ -64,20 +74,22 @@ class StateWriter:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._write(RunState.STOPPED, self._board.snapshot())
+        self._write(RunState.STOPPED, self._board.snapshot(), self._mirrors.snapshot())
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_EVERY_SECONDS):
             self._look()
 
     def _look(self) -> None:
-        databases = self._board.snapshot()
-        if databases != self._written or time.monotonic() >= self._due:
-            self._write(RunState.RUNNING, databases)
-            self._written = databases
+        shown = self._board.snapshot(), self._mirrors.snapshot()
+        if shown != self._written or time.monotonic() >= self._due:
+            self._write(RunState.RUNNING, *shown)
+            self._written = shown
             self._due = time.monotonic() + _HEARTBEAT_SECONDS
 
-    def _write(self, state: RunState, databases: tuple[DatabaseStatus, ...]) -> None:
+    def _write(
+        self, state: RunState, databases: tuple[DatabaseStatus, ...], mirrors: tuple[MirrorStatus, ...]
+    ) -> None:
         content = encode_state(
             ServiceState(
                 program_version=__version__,
@@ -86,6 +98,7 @@ class StateWriter:
                 written_at_seconds=self._clock(),
                 state=state,
                 databases=databases,
+                mirrors=mirrors,
             )
         )
         written = self._path.with_name(f"{STATE_NAME}.tmp")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from replicator.service.mirror_status import MirrorStatus
+
 
 class Activity(StrEnum):
     """What a service does for a database at a destination; one may fail while the other works."""
@@ -110,6 +112,7 @@ class ServiceState:
     written_at_seconds: float
     state: RunState
     databases: tuple[DatabaseStatus, ...]
+    mirrors: tuple[MirrorStatus, ...] = ()
 
 
 def lag_seconds(pair: PairStatus, now_seconds: float) -> float | None:

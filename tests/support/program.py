@@ -43,6 +43,7 @@ class ConfigFile:
 
     path: Path
     databases: list[Mapping[str, object]] = field(default_factory=list)
+    mirrors: list[Mapping[str, object]] = field(default_factory=list)
     destinations: list[Mapping[str, object]] = field(default_factory=list)
     #: Keys of [service] beside those that every test needs.
     service: dict[str, object] = field(default_factory=dict)
@@ -56,6 +57,11 @@ class ConfigFile:
         """Add a database with a checkpoint root beside it, unless `more` says otherwise."""
         root = path.with_name(f"{path.name}.checkpoints")
         self.databases.append({"name": name, "path": path, "checkpoint_root": root, "min_free": "1MiB", **more})
+        return self
+
+    def mirror(self, name: str, path: Path, **more: object) -> Self:
+        """Add a mirror; everything in it may be removed, unless `more` says otherwise."""
+        self.mirrors.append({"name": name, "path": path, "max_delete": "100%", **more})
         return self
 
     def directory(self, name: str, folder: Path, **more: object) -> Self:
@@ -75,6 +81,7 @@ class ConfigFile:
         service = {"state_dir": self.path.with_name("state"), "log_format": "json", **self.service}
         sections = [
             *(_section("[[database]]", values) for values in self.databases),
+            *(_section("[[mirror]]", values) for values in self.mirrors),
             *(_section("[[destination]]", values) for values in self.destinations),
             _section("[service]", service),
         ]

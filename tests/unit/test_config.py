@@ -393,9 +393,9 @@ def test_a_config_error_carries_no_error_that_shows_values(load: Load) -> None:
         ),
         (
             DATABASE + DESTINATION + '[[mirror]]\nname = "media"',
-            "mirror: mirrors are not available in this version",
+            "mirror[0].path: is missing; add for example",
         ),
-        (DESTINATION, "database: is missing; add a [[database]] section"),
+        (DESTINATION, "database: is missing; add a [[database]] or [[mirror]] section"),
         (DATABASE, "destination: is missing; add a [[destination]] section"),
     ],
 )
@@ -518,6 +518,88 @@ def test_keys_of_ssh_mean_nothing_for_a_folder(problems: Problems) -> None:
         "destination[0].identity_file",
         "destination[0].known_hosts",
     ]
+
+
+# --- mirrors -----------------------------------------------------------------------------------------
+
+MIRROR = """
+[[mirror]]
+name = "media"
+path = "/srv/media"
+"""
+
+
+def test_a_mirror_has_defaults(load: Load) -> None:
+    (mirror,) = load(MIRROR + DESTINATION).mirrors
+    assert (mirror.quiet_seconds, mirror.max_delay_seconds, mirror.rescan_seconds) == (1.0, 10.0, 3600.0)
+    assert (mirror.exclude, mirror.delete, mirror.destinations) == ((), True, None)
+    assert [mirror.max_delete.files_of(files) for files in (0, 1, 19, 1000)] == [1, 1, 1, 100]
+
+
+@pytest.mark.parametrize(
+    ("value", "of_1000"), [('"25%"', 250), ('"0%"', 0), ("0", 0), ("3", 3), ('"3"', 3), ("5000", 5000)]
+)
+def test_deletes_are_a_share_or_a_number(load: Load, value: str, of_1000: int) -> None:
+    (mirror,) = load(MIRROR + f"max_delete = {value}" + DESTINATION).mirrors
+    assert mirror.max_delete.files_of(1000) == of_1000
+
+
+def test_all_of_them_is_no_limit(load: Load) -> None:
+    (mirror,) = load(MIRROR + 'max_delete = "100%"' + DESTINATION).mirrors
+    assert mirror.max_delete.files_of(1) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("max_delete = -1", "mirror[0].max_delete = -1: must be 0 or more"),
+        ('max_delete = "many"', 'mirror[0].max_delete = "many": is neither a share nor a number of files'),
+        ("max_delete = true", "mirror[0].max_delete = true: must be text in quotes"),
+        ('exclude = "*.tmp"', 'mirror[0].exclude = "*.tmp": must be a list of patterns'),
+        ('exclude = ["["]', ""),
+        ('exclude = ["!"]', 'mirror[0].exclude = ["!"]: holds what is no pattern of a .gitignore file'),
+        ('delete = "yes"', 'mirror[0].delete = "yes": must be true or false'),
+        ('destinations = ["nowhere"]', 'mirror[0].destinations[0] = "nowhere": is no [[destination]]'),
+        ("rescans = 1", "mirror[0].rescans: is unknown; did you mean rescan?"),
+    ],
+)
+def test_problems_of_a_mirror(load: Load, problems: Problems, line: str, expected: str) -> None:
+    text = MIRROR + line + DESTINATION
+    if expected:
+        assert [problem[: len(expected)] for problem in problems(text)] == [expected]
+    else:
+        load(text)
+
+
+def test_a_mirror_may_lie_in_a_database(load: Load) -> None:
+    assert load(DATABASE + MIRROR.replace("/srv/media", "/var/lib/db/media") + DESTINATION).mirrors
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/var/lib/db/checkpoints", "overlaps database[0].checkpoint_root"),
+        ("/var/lib/db/checkpoints/x", "overlaps database[0].checkpoint_root"),
+        ("/var/lib/db", "overlaps database[0].checkpoint_root"),
+        ("/var", "holds database[0].path"),
+    ],
+)
+def test_nothing_of_ours_lies_in_a_mirror(problems: Problems, path: str, expected: str) -> None:
+    found = problems(DATABASE + MIRROR.replace("/srv/media", path) + DESTINATION)
+    assert any(problem.startswith("mirror[0].path") and expected in problem for problem in found)
+
+
+def test_state_and_destinations_do_not_lie_in_a_mirror(problems: Problems) -> None:
+    text = MIRROR + DESTINATION.replace("sftp://replica@host/srv", "file:///srv/media/replicas")
+    (one, other) = problems(text + SERVICE + 'state_dir = "/srv/media/state"')
+    assert "destination[0].url" in one
+    assert "lies in mirror[0].path" in one
+    assert "service.state_dir" in other
+
+
+def test_mirrors_and_databases_have_names_of_their_own(problems: Problems) -> None:
+    (problem,) = problems(DATABASE + MIRROR.replace('"media"', '"db"') + DESTINATION)
+    assert problem.startswith('mirror[0].name = "db": is the name of database[0] too')
 
 
 def test_everything_is_reported_at_once(problems: Problems) -> None:

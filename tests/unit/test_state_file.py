@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from replicator.errors import ReplicatorError
 from replicator.service.board import StatusBoard
+from replicator.service.mirror_status import MirrorStatus
 from replicator.service.state_document import decode_state, encode_state
 from replicator.service.state_file import STATE_NAME, StateWriter, read_state
 from replicator.service.status import (
@@ -59,6 +60,22 @@ DATABASES = st.builds(
     given_up=st.lists(TEXTS, max_size=3).map(tuple),
     destinations=st.lists(PAIRS, max_size=3, unique_by=lambda pair: pair.destination).map(tuple),
 )
+MIRRORS = st.builds(
+    MirrorStatus,
+    mirror=NAMES,
+    destination=NAMES,
+    backlog_files=st.none() | COUNTS,
+    last_comparison_at_seconds=st.none() | TIMES,
+    last_delay_seconds=st.none() | NUMBERS,
+    files=COUNTS,
+    sent_bytes=COUNTS,
+    deletes=COUNTS,
+    failed_files=COUNTS,
+    refused_deletes=COUNTS,
+    unwatched_folders=st.none() | COUNTS,
+    last_error=st.none() | FAILURES,
+    next_try_at_seconds=st.none() | TIMES,
+)
 STATES = st.builds(
     ServiceState,
     program_version=TEXTS,
@@ -67,6 +84,9 @@ STATES = st.builds(
     written_at_seconds=TIMES,
     state=st.sampled_from(RunState),
     databases=st.lists(DATABASES, max_size=3, unique_by=lambda database: database.name).map(tuple),
+    mirrors=st.lists(MIRRORS, max_size=3, unique_by=lambda mirror: (mirror.mirror, mirror.destination)).map(
+        lambda mirrors: tuple(sorted(mirrors, key=lambda mirror: mirror.mirror))
+    ),
 )
 STATE = ServiceState(
     program_version="1.0",
@@ -75,6 +95,7 @@ STATE = ServiceState(
     written_at_seconds=1_000_000_001.0,
     state=RunState.RUNNING,
     databases=(DatabaseStatus("app", shipping=True, destinations=(PairStatus("standby"),)),),
+    mirrors=(MirrorStatus("media", "standby", backlog_files=3),),
 )
 
 
@@ -111,6 +132,25 @@ def test_keys_and_values_are_those_that_are_documented() -> None:
                         "last_drill": None,
                     }
                 },
+            }
+        },
+        "mirrors": {
+            "media": {
+                "destinations": {
+                    "standby": {
+                        "backlog_files": 3,
+                        "last_comparison_at": None,
+                        "last_delay_seconds": None,
+                        "files": 0,
+                        "sent_bytes": 0,
+                        "deletes": 0,
+                        "failed_files": 0,
+                        "refused_deletes": 0,
+                        "unwatched_folders": None,
+                        "last_error": None,
+                        "next_try_at": None,
+                    }
+                }
             }
         },
     }

@@ -1,0 +1,244 @@
+"""Comparing a tree with the one at the destination, folder by folder, and making it equal.
+
+Many folders are listed at a time; what is found in them is carried out in batches, so that neither tree is ever
+held in memory. What is only at the destination is not removed here, but collected for whoever knows how much may
+go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from replicator.destination.interface import EntryKind
+from replicator.mirror.apply import WORKABLE_MODE
+from replicator.mirror.paths import TOP, join, parents_first
+from replicator.mirror.plan import FolderPlan, LocalEntry, plan_folder
+from replicator.mirror.scan import UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import PurePosixPath
+    from typing import Self
+
+    from replicator.destination.interface import Entry
+    from replicator.mirror.apply import Applier
+    from replicator.mirror.excludes import Excludes
+    from replicator.mirror.sending import Pace
+
+#: A batch is carried out when it has so many items, or files of so many bytes.
+_BATCH_ITEMS: Final = 400
+_BATCH_BYTES: Final = 64 << 20
+
+
+class Asked:
+    """What a function returns, until that is None; unlike a generator it may have more later."""
+
+    def __init__(self, next_one: Callable[[], PurePosixPath | None]) -> None:
+        self._next_one = next_one
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> PurePosixPath:
+        found = self._next_one()
+        if found is None:
+            raise StopIteration
+        return found
+
+
+class Visit(NamedTuple):
+    """A folder to be compared; `is_new` if it was made just now, `differs` if its attributes are other ones there.
+
+    With `names`, only those in it, each with all that is below.
+    """
+
+    path: str
+    is_new: bool = False
+    differs: bool = True
+    mode_there: int = WORKABLE_MODE
+    names: frozenset[str] | None = None
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a comparison leaves to others."""
+
+    #: Only at the destination, or of another kind there; the value says whether it is a folder.
+    surplus: dict[str, bool] = field(default_factory=dict)
+    #: Of these there is something else here, which is to take its place.
+    blocked: set[str] = field(default_factory=set)
+    #: Files and links that the destination had in the folders that were compared.
+    files: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is to be done with the folders that were compared since the last batch."""
+
+    make: list[str] = field(default_factory=list)
+    send: list[tuple[str, LocalEntry]] = field(default_factory=list)
+    adjust: list[tuple[str, LocalEntry]] = field(default_factory=list)
+    link: list[str] = field(default_factory=list)
+    compare_link: list[str] = field(default_factory=list)
+    finish: list[str] = field(default_factory=list)
+    send_bytes: int = 0
+
+    @property
+    def is_large(self) -> bool:
+        items = len(self.make) + len(self.send) + len(self.adjust) + len(self.link) + len(self.compare_link)
+        return items + len(self.finish) >= _BATCH_ITEMS or self.send_bytes >= _BATCH_BYTES
+
+
+class Comparison:
+    """Makes trees equal, as far as nothing has to be removed for that."""
+
+    def __init__(  # noqa: PLR0913 - what there is to know
+        self,
+        applier: Applier,
+        excludes: Excludes,
+        pace: Pace,
+        *,
+        on_special: Callable[[str], None],
+        on_entry: Callable[[str, LocalEntry], None],
+        between: Callable[[], None],
+    ) -> None:
+        """`on_special` is told sockets and the like, `on_entry` files with several names.
+
+        `between` is called between batches.
+        """
+        self._applier = applier
+        self._local = applier.local
+        self._excludes = excludes
+        self._pace = pace
+        self._on_special = on_special
+        self._on_entry = on_entry
+        self._between = between
+        self._waiting: list[Visit] = []
+        self._visits: dict[PurePosixPath, Visit] = {}
+        self._closed: list[Visit] = []
+        self._batch = _Batch()
+
+    def run(self, start: Iterable[Visit], *, fresh: bool = False) -> Findings:
+        """Compare these folders, and all below them."""
+        findings = Findings()
+        self._waiting = list(start)
+        while self._waiting or self._closed:
+            self._take_new(findings, fresh=fresh)
+            self._open_closed()
+            for folder, entries in self._applier.destination.list_folders(Asked(self._next_folder)):
+                self._visit(self._visits.pop(folder), entries, findings, fresh=fresh)
+            self._carry_out()
+        return findings
+
+    def _next_folder(self) -> PurePosixPath | None:
+        """Return the next folder to be listed; None if there is enough to do for now."""
+        while self._waiting and not self._waiting[-1].is_new and not self._batch.is_large:
+            visit = self._waiting.pop()
+            if visit.mode_there & WORKABLE_MODE != WORKABLE_MODE:
+                self._closed.append(visit)
+                continue
+            there = self._applier.there(visit.path)
+            self._visits[there] = visit
+            return there
+        return None
+
+    def _open_closed(self) -> None:
+        """Make it possible to work in folders that do not allow it."""
+        closed, self._closed = self._closed, []
+        looked = [(visit, self._local.look(visit.path)) for visit in closed]
+        self._applier.open_folders_as([(visit.path, entry) for visit, entry in looked if entry])
+        self._waiting.extend(visit._replace(mode_there=WORKABLE_MODE, differs=True) for visit in closed)
+
+    def _take_new(self, findings: Findings, *, fresh: bool) -> None:
+        """Visit folders of which it is known that they are empty there."""
+        while self._waiting and self._waiting[-1].is_new:
+            self._visit(self._waiting.pop(), [], findings, fresh=fresh)
+            if self._batch.is_large:
+                self._carry_out()
+
+    def _visit(self, visit: Visit, entries: list[Entry] | None, findings: Findings, *, fresh: bool) -> None:
+        try:
+            local = self._local.scan(visit.path) if visit.names is None else self._look_at(visit)
+        except UnreadableError as error:
+            self._applier.fail(visit.path, error)
+            return
+        if local is None:
+            return
+        if entries is None:  # gone meanwhile, or never there
+            if not local and visit.names is not None:
+                return
+            chain = [*parents_first(visit.path), visit.path]
+            self._batch.make.extend(chain)
+            self._batch.finish.extend(chain)
+            entries = []
+        if visit.names is not None:
+            entries = [entry for entry in entries if entry.name in visit.names]
+        plan = plan_folder(
+            local,
+            entries,
+            fresh=fresh,
+            with_owner=self._applier.with_owner,
+            is_excluded=self._is_excluded(visit.path) if self._excludes else None,
+        )
+        folders = sum(plan.surplus.values()) + sum(plan.blocked.values())
+        findings.files += len(entries) - len(plan.enter) - folders
+        self._note(visit, plan, local)
+        for names in (plan.surplus, plan.blocked):
+            findings.surplus.update((join(visit.path, name), is_folder) for name, is_folder in names.items())
+        findings.blocked.update(join(visit.path, name) for name in plan.blocked)
+        if self._local.is_full and not self._batch.send:
+            self._local.forget()
+
+    def _note(self, visit: Visit, plan: FolderPlan, local: dict[str, LocalEntry]) -> None:
+        """Put what is to be done into the batch."""
+        path, batch = visit.path, self._batch
+        batch.send.extend((join(path, name), local[name]) for name in plan.send)
+        batch.send_bytes += sum(local[name].size_bytes for name in plan.send)
+        batch.adjust.extend((join(path, name), local[name]) for name in plan.adjust)
+        batch.link.extend(join(path, name) for name in plan.link)
+        batch.compare_link.extend(join(path, name) for name in plan.compare_link)
+        batch.make.extend(join(path, name) for name in plan.make)
+        self._waiting.extend(Visit(join(path, name), is_new=True) for name in plan.make)
+        for name, entry in plan.enter.items():
+            differs = local[name].differs(entry, with_owner=self._applier.with_owner)
+            self._waiting.append(Visit(join(path, name), differs=differs, mode_there=entry.mode))
+        for name in plan.special:
+            self._on_special(join(path, name))
+        for name, ours in local.items():
+            if ours.links > 1 and ours.kind is EntryKind.FILE:
+                self._on_entry(join(path, name), ours)
+        if visit.is_new or (visit.differs and visit.names is None) or plan.changes_folder:
+            batch.finish.append(path)
+
+    def _look_at(self, visit: Visit) -> dict[str, LocalEntry]:
+        """Return those of the names that are here."""
+        found = ((name, self._local.look(join(visit.path, name))) for name in visit.names or ())
+        return {
+            name: entry
+            for name, entry in found
+            if entry is not None
+            and not self._excludes.covers_any(join(visit.path, name), is_folder=entry.kind is EntryKind.FOLDER)
+        }
+
+    def _is_excluded(self, folder: str) -> Callable[[str, bool], bool]:
+        return lambda name, is_folder: self._excludes.covers(join(folder, name), is_folder=is_folder)
+
+    def _carry_out(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        applier = self._applier
+        if not self._pace.may_begin():
+            self._pace.wait()
+        applier.make_folders(batch.make)
+        applier.send(batch.send)
+        applier.make_links(batch.link)
+        applier.compare_links(batch.compare_link)
+        applier.adjust(batch.adjust)
+        applier.finish_folders(batch.finish)
+        self._local.forget()
+        self._between()
+
+
+def whole_tree() -> Visit:
+    """Return the visit that begins at the top."""
+    return Visit(TOP)

@@ -1,0 +1,83 @@
+"""What came of sending files: who may go on when, what was done, what was not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from replicator.errors import SourceChangedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicator.destination.interface import Upload
+    from replicator.errors import SourceError
+
+
+class Pace(Protocol):
+    """Says when work may go on that others go before."""
+
+    def may_begin(self) -> bool:
+        """Whether another file may be begun now."""
+
+    def wait(self) -> None:
+        """Wait until it may. Raises `InterruptedTransferError` if it is time to stop."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done, and what was not."""
+
+    files: int = 0
+    sent_bytes: int = 0
+    deletes: int = 0
+    #: Paths that failed, with the reason.
+    failures: dict[str, str] = field(default_factory=dict)
+    #: Files that changed while they were read.
+    changed: set[str] = field(default_factory=set)
+
+
+class Sending:
+    """A `TransferObserver` of files of a mirror."""
+
+    def __init__(self, tally: Tally, paths: dict[PurePosixPath, str], pace: Pace) -> None:
+        self._tally = tally
+        self._paths = paths
+        self._pace = pace
+        #: In order; the values mean nothing.
+        self.done: dict[str, None] = {}
+        #: Those, and what was left out.
+        self.over: set[str] = set()
+
+    def path_of(self, upload: Upload) -> str:
+        """Return which file that is."""
+        return self._paths[upload.target]
+
+    def is_waiting(self, upload: Upload) -> bool:
+        """Whether it is neither done nor left out."""
+        return self.path_of(upload) not in self.over
+
+    def bytes_moved(self, count: int) -> None:
+        """See `TransferObserver`."""
+        self._tally.sent_bytes += count
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:  # noqa: ARG002
+        """See `TransferObserver`."""
+        path = self._paths[PurePosixPath(target)]
+        self.done[path] = None
+        self.over.add(path)
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """See `TransferObserver`."""
+        path = self._paths[target]
+        self.over.add(path)
+        if isinstance(error, SourceChangedError):
+            self._tally.changed.add(path)
+        else:
+            reason = getattr(error.__cause__, "strerror", None) or str(error)
+            self._tally.failures[path] = f"cannot be read: {reason}"
+
+    def stop_requested(self) -> bool:
+        """See `TransferObserver`."""
+        return not self._pace.may_begin()

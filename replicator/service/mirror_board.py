@@ -1,0 +1,102 @@
+"""The board of the mirrors: what their threads did, for whoever tells operators. Any thread may use it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.service.board import failure_of
+from replicator.service.mirror_status import MirrorStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from replicator.mirror.sending import Tally
+    from replicator.service.mirror_status import WatchedMirror
+
+
+class MirrorBoard:
+    """What is known of each mirror in `watched` at each of its destinations. Times are seconds since the epoch."""
+
+    def __init__(self, watched: Iterable[WatchedMirror], *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._mirrors = {
+            (mirror.name, destination): MirrorStatus(mirror.name, destination)
+            for mirror in watched
+            for destination in mirror.destinations
+        }
+
+    def changed(
+        self, mirror: str, destination: str, tally: Tally, *, failed_files: int, refused_deletes: int
+    ) -> None:
+        """Note what a pass came to; what failed or was refused counts from the last comparison on."""
+        status = self._of(mirror, destination)
+        self._put(
+            replace(
+                status,
+                files=status.files + tally.files,
+                sent_bytes=status.sent_bytes + tally.sent_bytes,
+                deletes=status.deletes + tally.deletes,
+                failed_files=failed_files,
+                refused_deletes=refused_deletes,
+            )
+        )
+
+    def compared(self, mirror: str, destination: str) -> None:
+        """Note that a whole comparison ended."""
+        self._put(replace(self._of(mirror, destination), last_comparison_at_seconds=self._clock()))
+
+    def delayed(self, mirror: str, destination: str, *, delay_seconds: float) -> None:
+        """Note how long something took from its event to the destination."""
+        self._put(replace(self._of(mirror, destination), last_delay_seconds=delay_seconds))
+
+    def backlog(self, mirror: str, destination: str, *, files: int) -> None:
+        """Note how many paths wait to be looked at."""
+        self._put(replace(self._of(mirror, destination), backlog_files=files))
+
+    def watching(self, mirror: str, *, unwatched_folders: int | None) -> None:
+        """Note how many folders are not watched; None if none is."""
+        with self._lock:
+            for key, status in self._mirrors.items():
+                if status.mirror == mirror:
+                    self._mirrors[key] = replace(status, unwatched_folders=unwatched_folders)
+
+    def failed(
+        self, mirror: str, destination: str, *, error: Exception, kind: str, next_try_at_seconds: float | None
+    ) -> None:
+        """Note an error, which stands until `recovered`."""
+        status = self._of(mirror, destination)
+        self._put(
+            replace(
+                status,
+                last_error=failure_of(error, self._clock()),
+                next_try_at_seconds=next_try_at_seconds,
+                errors=Counter(status.errors) + Counter([kind]),
+            )
+        )
+
+    def recovered(self, mirror: str, destination: str) -> None:
+        """Note that it works; it need not have failed before."""
+        status = self._of(mirror, destination)
+        if status.last_error is not None and status.last_error.stands:
+            healed = replace(status.last_error, recovered_at_seconds=self._clock())
+            self._put(replace(status, last_error=healed, next_try_at_seconds=None))
+
+    def snapshot(self) -> tuple[MirrorStatus, ...]:
+        """Return all that is known now."""
+        with self._lock:
+            return tuple(self._mirrors.values())
+
+    def _of(self, mirror: str, destination: str) -> MirrorStatus:
+        with self._lock:
+            return self._mirrors[mirror, destination]
+
+    def _put(self, status: MirrorStatus) -> None:
+        # Each is changed by one thread; what the watcher notes is kept.
+        with self._lock:
+            noted = self._mirrors[status.mirror, status.destination].unwatched_folders
+            self._mirrors[status.mirror, status.destination] = replace(status, unwatched_folders=noted)
