@@ -51,14 +51,9 @@ class CheckpointPin:
         """
         with self._in_use:
             try:
-                yield self._take()
-            except SourceError as error:
-                if self._folder.exists():
-                    raise
-                raise CheckpointError(
-                    f"the checkpoint on its way was given up: too little is free below {self._root.path}",
-                    hint="free some space, or lower min_free",
-                ) from error
+                checkpoint = self._take()
+                with self._failing_clearly():
+                    yield checkpoint
             except BaseException:
                 self._discard()
                 raise
@@ -70,6 +65,19 @@ class CheckpointPin:
                 self._discard()
             finally:
                 self._in_use.release()
+
+    @contextlib.contextmanager
+    def _failing_clearly(self) -> Iterator[None]:
+        """Say of a file that cannot be read why that is, if the links were taken away meanwhile."""
+        try:
+            yield
+        except SourceError as error:
+            if self._folder.exists():
+                raise
+            raise CheckpointError(
+                f"the checkpoint on its way was given up: too little is free below {self._root.path}",
+                hint="free some space, or lower min_free",
+            ) from error
 
     def _discard(self) -> None:
         self._links = None

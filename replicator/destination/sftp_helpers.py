@@ -145,7 +145,7 @@ class _Helper:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "replicator.destination.sftp_helper_process", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "replicator.destination.sftp_helper_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )

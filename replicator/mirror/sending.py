@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.errors import SourceChangedError
+from replicator.liveness import own_pulse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,7 @@ class Sending:
         self._tally = tally
         self._paths = paths
         self._pace = pace
+        self._pulse = own_pulse()
         #: In order; the values mean nothing.
         self.done: dict[str, None] = {}
         #: Those, and what was left out.
@@ -61,6 +63,8 @@ class Sending:
     def bytes_moved(self, count: int) -> None:
         """See `TransferObserver`."""
         self._tally.sent_bytes += count
+        if self._pulse:  # not always on this thread
+            self._pulse.beat()
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:  # noqa: ARG002
         """See `TransferObserver`."""
