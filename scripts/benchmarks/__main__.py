@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capture import bench_capture
+from cycle import bench_cycle
+from mirror import bench_mirror
 from report import print_rows, write_json
 from shipping import bench_shipping
 from transfer import bench_distance, bench_transfer
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 CASES: dict[str, Callable[[argparse.Namespace], Sequence[Row | Figure]]] = {
     "capture": lambda arguments: bench_capture(arguments.runs),
     "transfer": lambda arguments: bench_transfer(arguments.runs),
+    "cycle": lambda arguments: bench_cycle(arguments.runs),
+    "mirror": lambda arguments: bench_mirror(arguments.runs),
     "distance": lambda arguments: bench_distance(arguments.runs),
     "shipping": lambda arguments: bench_shipping(arguments.runs, lag_seconds=arguments.lag_seconds),
 }

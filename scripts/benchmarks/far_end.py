@@ -59,24 +59,21 @@ class FarEnd:
         config = self.config()
         return connect(config.url, config=config)
 
-    def rsync(self, source: Path, folder: str, options: Sequence[str] = ()) -> None:
+    def rsync(
+        self, source: Path, folder: str, *, options: Sequence[str] = (), ssh_options: Sequence[str] = ()
+    ) -> None:
         """Make `folder` equal to `source` with `rsync -a` over ssh."""
+        ssh = ["ssh", "-p", str(self.port), *self.ssh_options(), *ssh_options]
         target = f"{self.server.user}@127.0.0.1:{self.memory}/{folder}/"
-        _run(
-            "rsync",
-            "-a",
-            "-e",
-            shlex.join(["ssh", "-p", str(self.port), *self._ssh(), *options]),
-            f"{source}/",
-            target,
-        )
+        _run("rsync", "-a", *options, "-e", shlex.join(ssh), f"{source}/", target)
 
     def scp_from(self, folder: str, target: Path) -> None:
         """Fetch all of `folder` with scp."""
         source = f"{self.server.user}@127.0.0.1:{self.memory}/{folder}"
-        _run("scp", "-q", "-r", "-P", str(self.port), *self._ssh(), source, str(target))
+        _run("scp", "-q", "-r", "-P", str(self.port), *self.ssh_options(), source, str(target))
 
-    def _ssh(self) -> list[str]:
+    def ssh_options(self) -> list[str]:
+        """What ssh needs to log in."""
         known = f"UserKnownHostsFile={self._known_hosts()}"
         return ["-F", "none", "-i", str(self.server.identity_file), "-o", known, "-o", "BatchMode=yes"]
 

@@ -71,7 +71,7 @@ def _compare(  # noqa: PLR0913 - what makes a row
         _timed(upload, far)  # a service has done this before
         for _ in range(runs):
             ours.append(_timed(upload, far))
-            theirs.append(_timed(lambda: far.rsync(files[0].parent, "target", CIPHERS[against]), far))
+            theirs.append(_timed(lambda: far.rsync(files[0].parent, "target", ssh_options=CIPHERS[against]), far))
     return Row(case, against, tuple(ours), tuple(theirs), at_least=at_least)
 
 
