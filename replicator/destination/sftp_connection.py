@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from replicator.destination import sftp_protocol as protocol
+from replicator.destination.allocator import keep_freed_memory
 from replicator.destination.sftp_login import log_in
 from replicator.destination.sftp_replies import (
     LARGEST_PACKET_BYTES,
@@ -71,6 +72,7 @@ class SftpConnection:
     @classmethod
     def open(cls, settings: SftpSettings) -> Self:
         """Log in and begin a session."""
+        keep_freed_memory()
         line = log_in(settings)
         try:
             with line.translated("open a session"):

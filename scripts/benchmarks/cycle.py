@@ -38,7 +38,8 @@ def bench_cycle(runs: int) -> list[Row]:
     with near_folder() as near, far_end() as far, Primary(near / "db") as primary:
         primary.do("flush", TABLES)
         cycle = _Cycle(near, far)
-        for _ in range(_KEPT + 1):
+        for _ in range(_KEPT + 2):
+            primary.do("flush", 1)
             cycle.run()
         cycle.rsync()
         rows = []
