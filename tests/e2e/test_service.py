@@ -140,7 +140,7 @@ def test_a_reload_is_not_taken_for_an_end(config: ConfigFile, states: TwoStates,
         service.wait_for("publish.done")
         service.send(signal.SIGHUP)
         assert service.wait_for("service.reload_unavailable")["hint"]
-        service.wait_for_more("publish.done")
+        service.wait_for_more("publish.unchanged")
         service.stop()
 
 
