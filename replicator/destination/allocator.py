@@ -1,8 +1,8 @@
 """Ask glibc to keep the memory of large buffers for the next ones.
 
-A transfer allocates and frees a buffer for each piece of a file. By default glibc takes many of them from the system
-and gives them back at once, and then the kernel clears every page anew: a fifth of the CPU time of a download went
-there. Other C libraries are left as they are.
+A transfer allocates and frees a buffer for each piece of a file. By default glibc takes many of them from the
+system and gives them back at once, and then the kernel clears every page anew: a fifth of the CPU time of a
+download went there. Other C libraries are left as they are.
 
 Source: mallopt(3).
 """

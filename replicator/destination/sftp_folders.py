@@ -106,14 +106,12 @@ class SftpFolders:
         self._account.check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
 
 
+_KINDS = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.FOLDER, stat.S_IFLNK: EntryKind.SYMLINK}
+
+
 def kind_of(found: Attributes) -> EntryKind:
     """Say what a name is by its attributes."""
-    mode = found.permissions or 0
-    if stat.S_ISREG(mode):
-        return EntryKind.FILE
-    if stat.S_ISDIR(mode):
-        return EntryKind.FOLDER
-    return EntryKind.SYMLINK if stat.S_ISLNK(mode) else EntryKind.OTHER
+    return _KINDS.get(stat.S_IFMT(found.permissions or 0), EntryKind.OTHER)
 
 
 def entries_of(page: Names) -> list[Entry]:

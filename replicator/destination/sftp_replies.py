@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.destination.interface import Owner
 from replicator.destination.sftp_protocol import VERSION
@@ -66,9 +67,11 @@ class _Attribute(IntEnum):
     EXTENDED = 0x80000000
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """Of a file; None for what the server did not tell. `permissions` holds the type of file too."""
+class Attributes(NamedTuple):
+    """Of a file; None for what the server did not tell. `permissions` holds the type of file too.
+
+    A tuple, for there may be a hundred thousand of them.
+    """
 
     size_bytes: int | None = None
     permissions: int | None = None
@@ -135,7 +138,13 @@ class Limits:
 
 #: Flags, size, owner (two), permissions, times (two).
 _USUAL = struct.Struct(">IQIIIII")
-_USUAL_FLAGS = _Attribute.SIZE | _Attribute.OWNER | _Attribute.PERMISSIONS | _Attribute.TIMES
+_USUAL_FLAGS = int(_Attribute.SIZE | _Attribute.OWNER | _Attribute.PERMISSIONS | _Attribute.TIMES)
+
+
+@lru_cache(maxsize=1024)
+def _owner(user_id: int, group_id: int) -> Owner:
+    """Return the one object for all files of an owner."""
+    return Owner(user_id, group_id)
 
 
 class _Reader:
@@ -171,16 +180,9 @@ class _Reader:
         return self._position == len(self._data)
 
     def attributes(self) -> Attributes:
-        start, end = self._position, self._position + _USUAL.size
-        # Listings bring them by the thousand, and nearly always all of these and no others.
-        if end <= len(self._data):
-            flags, size_bytes, _, _, permissions, _, modified_seconds = _USUAL.unpack_from(self._data, start)
-            if flags == _USUAL_FLAGS:
-                self._position = end
-                return Attributes(size_bytes, permissions, modified_seconds)
         flags = self.u32()
         size = self.u64() if flags & _Attribute.SIZE else None
-        owner = Owner(self.u32(), self.u32()) if flags & _Attribute.OWNER else None
+        owner = _owner(self.u32(), self.u32()) if flags & _Attribute.OWNER else None
         permissions = self.u32() if flags & _Attribute.PERMISSIONS else None
         modified = None
         if flags & _Attribute.TIMES:
@@ -194,9 +196,29 @@ class _Reader:
 
     def names(self) -> Iterator[tuple[bytes, Attributes]]:
         for _ in range(self.u32()):
+            if (usual := self._usual_name()) is not None:
+                yield usual
+                continue
             name = self.string()
             self.string()  # the same as `ls -l` would show it
             yield name, self.attributes()
+
+    def _usual_name(self) -> tuple[bytes, Attributes] | None:
+        """Take a name with the usual attributes; None, and nothing is taken, if it has others, or is cut short.
+
+        Listings bring them by the thousand, and nearly always all of these and no others.
+        """
+        data, start = self._data, self._position + _U32.size
+        try:
+            end = start + _U32.unpack_from(data, self._position)[0]
+            at = end + _U32.size + _U32.unpack_from(data, end)[0]
+            flags, size_bytes, user_id, group_id, permissions, _, modified_seconds = _USUAL.unpack_from(data, at)
+        except struct.error:
+            return None
+        if flags != _USUAL_FLAGS:
+            return None
+        self._position = at + _USUAL.size
+        return data[start:end], Attributes(size_bytes, permissions, modified_seconds, _owner(user_id, group_id))
 
 
 def parse_version(packet: bytes) -> dict[str, bytes]:
