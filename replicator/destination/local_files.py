@@ -54,7 +54,7 @@ class SourceFile:
     def check_unchanged(self) -> None:
         """Raise `SourceChangedError` if the name has another file by now, or the file another size or time."""
         try:
-            now = self._path.lstat()
+            now = os.lstat(self._path)
         except OSError as error:
             raise SourceChangedError(f"{self._path} vanished while it was read") from error
         if _identity(now) != _identity(self._opened):

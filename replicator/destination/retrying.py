@@ -109,8 +109,21 @@ class RetryingDestination:
     def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
         """List many folders; after a break those whose result was not given yet are listed again."""
         listing = RestartableListing(folders)
-        while (found := self._retry(listing.advance)) is not None:
+        found = self._retry(listing.advance)
+        while found is not None:
             yield found
+            found = self._go_on(listing)
+
+    def _go_on(self, listing: RestartableListing) -> tuple[PurePosixPath, list[Entry] | None] | None:
+        """Return the next result. Most are there already: only after an error it is worth a loop."""
+        if (inner := self._inner) is not None:
+            try:
+                return listing.advance(inner)
+            except TransientDestinationError as error:
+                self._drop()
+                if self._on_retry is not None and not self._closed:
+                    self._on_retry(error, 1, 0.0)
+        return self._retry(listing.advance)
 
     def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
         """What each of the paths is."""

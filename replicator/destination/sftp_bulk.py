@@ -83,11 +83,12 @@ class SftpBulk:
 
     def _upload_job(self, item: Upload) -> Job:
         prefix = item.prefix
+        target = self._account.path(item.target)
         return Job(
             name=item.target,
-            target=self._account.path(item.target),
+            target=target,
             part=self._account.path(item.part or part_of(item.target)),
-            folder=self._account.path(item.target.parent),
+            folder=target.rpartition(b"/")[0] or self._account.path(item.target.parent),
             source=item.source,
             size_bytes=item.size_bytes,
             prefix=None if prefix is None else self._account.path(prefix.path),

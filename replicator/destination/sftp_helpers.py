@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_route import SftpSettings
 
 _Item = TypeVar("_Item", Job, Fetch)
-_MOST_ITEMS = 16
+# At least so many are given at a time, while there are; and a part of all that wait, for asking takes a while.
+_LEAST_ITEMS = 16
+_LARGEST_PART = 8
 _MOST_BYTES = 1 << 20
 _START_AGAIN_SECONDS = 60.0
 
@@ -211,7 +213,8 @@ class _Helper:
             if isinstance(message, Progress):
                 _tell(batch, message)
             elif isinstance(message, Take):
-                self._pipe.send(Work(batch.take(most_items=_MOST_ITEMS, most_bytes=_MOST_BYTES)))
+                most_items = max(_LEAST_ITEMS, batch.waiting // _LARGEST_PART)
+                self._pipe.send(Work(batch.take(most_items=most_items, most_bytes=_MOST_BYTES)))
             elif isinstance(message, NeedBytes) and self._limiter is not None:
                 self._limiter.acquire(message.count)
                 self._pipe.send(Grant())

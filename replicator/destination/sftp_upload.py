@@ -17,10 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
+from replicator.destination.interface import EntryKind
 from replicator.destination.local_files import SourceFile
 from replicator.destination.sftp_account import LONGEST_COPY_BYTES
 from replicator.destination.sftp_errors import is_missing, is_unexplained, refusal, succeeded
 from replicator.destination.sftp_folder_sync import FolderSync
+from replicator.destination.sftp_folders import kind_of
 from replicator.destination.sftp_replies import Attributes, ExtendedReply, Handle, Reply, parse_file_system
 from replicator.destination.sftp_upload_file import Phase, UploadFile
 from replicator.errors import (
@@ -323,7 +325,9 @@ class Uploader:
             self._done(file)
 
     def _missed(self, file: UploadFile, renamed: Reply, folder: Reply) -> None:
-        if is_missing(folder):
+        # Servers say the same of a folder that is missing and of one that is a file.
+        is_other = isinstance(folder, Attributes) and kind_of(folder) is not EntryKind.FOLDER
+        if is_other or is_missing(folder):
             self._refuse(file, renamed, "rename the finished")
         else:
             # Another session, perhaps one of ours that was given up, has taken it away.

@@ -43,6 +43,11 @@ class SharedBatch(Generic[_Item]):
 
     # --- taking --------------------------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> int:
+        """How many items nobody has taken yet."""
+        return len(self._waiting)
+
     def take(self, *, most_items: int, most_bytes: int) -> tuple[_Item, ...]:
         """Return the next items, at least one while there are any and nothing speaks against it."""
         taken: list[_Item] = []

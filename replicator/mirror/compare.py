@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from replicator.mirror.excludes import Excludes
     from replicator.mirror.sending import Pace
 
-#: A batch is carried out when it has so many items, or files of so many bytes.
-_BATCH_ITEMS: Final = 400
+#: A batch is carried out when it has so many items, or files of so many bytes, or from so many folders, which are
+#: all open then. Each ends with waiting for the last answers, so it is not to be small.
+_BATCH_ITEMS: Final = 4_000
 _BATCH_BYTES: Final = 64 << 20
+_BATCH_FOLDERS: Final = 300
 
 
 class Asked:
@@ -83,11 +85,17 @@ class _Batch:
     compare_link: list[str] = field(default_factory=list)
     finish: list[str] = field(default_factory=list)
     send_bytes: int = 0
+    #: Folders whose entries are in `send` or the links.
+    sources: int = 0
 
     @property
     def is_large(self) -> bool:
         items = len(self.make) + len(self.send) + len(self.adjust) + len(self.link) + len(self.compare_link)
-        return items + len(self.finish) >= _BATCH_ITEMS or self.send_bytes >= _BATCH_BYTES
+        return (
+            items + len(self.finish) >= _BATCH_ITEMS
+            or self.send_bytes >= _BATCH_BYTES
+            or self.sources >= _BATCH_FOLDERS
+        )
 
 
 class Comparison:
@@ -198,6 +206,7 @@ class Comparison:
         batch.adjust.extend((join(path, name), local[name]) for name in plan.adjust)
         batch.link.extend(join(path, name) for name in plan.link)
         batch.compare_link.extend(join(path, name) for name in plan.compare_link)
+        batch.sources += bool(plan.send or plan.link or plan.compare_link)
         batch.make.extend(join(path, name) for name in plan.make)
         self._waiting.extend(Visit(join(path, name), is_new=True) for name in plan.make)
         for name, entry in plan.enter.items():

@@ -34,7 +34,7 @@ class LocalTree:
     """A tree that is open for as long as the context lasts.
 
     What it once opened it goes on reading, whatever is mounted or renamed over it. A path that is not there is
-    None.     Raises `SourceError` if the top cannot be opened.
+    None. Raises `SourceError` if the top cannot be opened.
     """
 
     def __init__(self, top: Path, excludes: Excludes) -> None:
@@ -123,9 +123,12 @@ class LocalTree:
             return None
 
     def source_of(self, path: str) -> Path | None:
-        """Return a path by which the file can be opened until `forget`. Raises `UnreadableError`."""
+        """Return a path by which any process of this user can open the file until `forget`.
+
+        Raises `UnreadableError`.
+        """
         folder = self._folder(parent_of(path))
-        return None if folder is None else Path(f"/proc/self/fd/{folder}") / name_of(path)
+        return None if folder is None else Path(f"/proc/{os.getpid()}/fd/{folder}") / name_of(path)
 
     def named(self, path: str) -> Path:
         """Return the path as people know it."""

@@ -512,3 +512,12 @@ def test_nothing_works_after_closing(place: Destination) -> None:
         list(results)
     with pytest.raises(DestinationError):
         place.make_folders([at("other")])
+
+
+def test_nothing_is_put_below_a_file_and_nobody_tries_for_ever(place: Destination, local: Path) -> None:
+    place.make_folder(at("parts"))
+    place.write_bytes(at("file"), b"in the way")
+    upload = Upload(source(local, b"12345"), at("file/below"), 5, part=at("parts/1"), sync=False, optional=True)
+    with pytest.raises(PermanentDestinationError):
+        place.upload([upload], RecordingObserver())
+    assert read(place, "file") == b"in the way"

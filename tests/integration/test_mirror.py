@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from replicator.mirror.excludes import Excludes
+from replicator.mirror.scan import LocalTree
 from tests.support.mirroring import inotify_limit, mirrored
 from tests.support.openssh import UNPRIVILEGED_USER
 from tests.support.program import PROGRAM, ConfigFile, Finished, RunningProgram, run_program
@@ -47,6 +50,15 @@ class Media:
 @pytest.fixture
 def media(tmp_path: Path) -> Media:
     return Media(tmp_path)
+
+
+def test_processes_that_help_can_open_what_is_to_be_sent(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "picture").write_text("seen")
+    with LocalTree(tmp_path, Excludes([])) as tree:
+        source = tree.source_of("a/picture")
+        read = subprocess.run(["cat", str(source)], stdout=subprocess.PIPE, check=True)
+    assert read.stdout == b"seen"
 
 
 # --- one pass ----------------------------------------------------------------------------------------

@@ -154,8 +154,14 @@ class _Changes:
             self._random.choice([0, 1, 100, 5_000, 70_000]) + self._random.randrange(997)
         )
 
+    def _write(self, path: Path) -> None:
+        """Write a file, never by way of a link: that may lead out of the tree."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(self._content())
+
     def _create(self) -> None:
-        self._new().write_bytes(self._content())
+        self._write(self._new())
 
     def _append(self) -> None:
         path = self._any()
@@ -165,15 +171,15 @@ class _Changes:
         os.close(descriptor)
 
     def _truncate(self) -> None:
-        path = self._any()
-        if not path.is_symlink():
-            os.truncate(path, self._random.randrange(2_000))
+        descriptor = os.open(self._any(), os.O_WRONLY | os.O_NOFOLLOW)
+        os.truncate(descriptor, self._random.randrange(2_000))
+        os.close(descriptor)
 
     def _replace(self) -> None:
         """Write to a temporary name and rename, as careful programs do."""
         target = self._new()
         temporary = target.with_name(f".tmp-{self._mine}")
-        temporary.write_bytes(self._content())
+        self._write(temporary)
         temporary.rename(target)
 
     def _rename(self) -> None:
