@@ -30,7 +30,6 @@ from replicator.service.database_shipping import DatabaseShipping
 from replicator.service.destination_worker import DestinationWorker
 from replicator.service.drill import DrillPair
 from replicator.service.drill_loop import DrillLoop
-from replicator.service.mirror_board import MirrorBoard
 from replicator.service.mirrors import MirrorExceptions, build_mirrors, watched_mirrors
 from replicator.service.precedence import Precedence
 from replicator.service.reconfiguration import Reconfiguration
@@ -87,8 +86,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     """
     roots = {database.name: CheckpointRoot(database.checkpoint_root) for database in config.databases}
     manager = manager or ServiceManager()
-    mirror_board = MirrorBoard(watched_mirrors(config))
-    reporting = Reporting(config.service, watched(config), manager, mirror_board)
+    reporting = Reporting(config.service, watched(config), watched_mirrors(config), manager)
     board = reporting.board
     shippings = {
         database.name: DatabaseShipping(
@@ -179,7 +177,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     ]
     mirrors = build_mirrors(
         config,
-        mirror_board,
+        reporting.mirrors,
         lambda destination: single_try_destination(destination, limiters[destination.name], stop=stop),
         precedences,
         stop=stop,

@@ -15,18 +15,20 @@ class EventKind(StrEnum):
     SHIPPING_FAILED = "shipping_failed"
     CHECKPOINT_FAILED = "checkpoint_failed"
     DRILL_FAILED = "drill_failed"
+    MIRROR_FAILED = "mirror_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a database (at a destination); what does not apply is empty."""
+    """Something that happened to a database or mirror (at a destination); what does not apply is empty."""
 
     kind: EventKind
-    database: str
+    database: str = ""
     destination: str = ""
     generation: str = ""
     error: str = ""
     hint: str = ""
+    mirror: str = ""
 
 
 class Listener(Protocol):

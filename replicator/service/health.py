@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from replicator.liveness import Vitals
     from replicator.service.board import StatusBoard
+    from replicator.service.mirror_board import MirrorBoard
+    from replicator.service.mirror_status import MirrorStatus
     from replicator.service.status import DatabaseStatus
 
 
@@ -25,9 +27,11 @@ class Health:
         vitals: Vitals,
         *,
         max_lag_seconds: float | None,
+        mirrors: MirrorBoard | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._board = board
+        self._mirrors = mirrors
         self._vitals = vitals
         self.max_lag_seconds = max_lag_seconds
         self._clock = clock
@@ -43,7 +47,8 @@ class Health:
     def all_problems(self) -> list[str]:
         """Return these, and one line for each thing that failed and has not worked since, or has never worked."""
         databases = self._board.snapshot()
-        return [*self._hangs(), *self._lags(databases), *standing_failures(databases)]
+        mirrors = self._mirrors.snapshot() if self._mirrors else ()
+        return [*self._hangs(), *self._lags(databases), *standing_failures(databases), *mirror_failures(mirrors)]
 
     def _hangs(self) -> Iterator[str]:
         for stuck in self._vitals.stuck():
@@ -76,3 +81,13 @@ def standing_failures(databases: Iterable[DatabaseStatus]) -> Iterator[str]:
                 yield f"{database.name} at {pair.destination}: {pair.last_error.message}"
             elif pair.restorable_at_seconds is None:
                 yield f"{database.name} at {pair.destination}: nothing was published yet"
+
+
+def mirror_failures(mirrors: Iterable[MirrorStatus]) -> Iterator[str]:
+    """Yield one line for each mirror that failed and has not worked since, or was never compared."""
+    for mirror in mirrors:
+        name = f"mirror {mirror.mirror} at {mirror.destination}"
+        if mirror.last_error and mirror.last_error.stands:
+            yield f"{name}: {mirror.last_error.message}"
+        elif mirror.last_comparison_at_seconds is None:
+            yield f"{name}: nothing was compared yet"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from replicator.liveness import Stuck, Vitals
     from replicator.service.board import StatusBoard
+    from replicator.service.mirror_board import MirrorBoard
+    from replicator.service.mirror_status import MirrorStatus
     from replicator.service.status import DatabaseStatus, PairStatus
     from replicator.service.systemd import ServiceManager
 
@@ -37,8 +39,10 @@ class Heartbeat:
         board: StatusBoard,
         manager: ServiceManager,
         *,
+        mirrors: MirrorBoard | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._mirrors = mirrors
         self._vitals = vitals
         self._board = board
         self._manager = manager
@@ -73,7 +77,8 @@ class Heartbeat:
         if self._manager.watchdog_seconds is not None and not stuck:
             self._manager.alive()
         if self._manager.is_there:
-            line = status_line(self._board.snapshot(), stuck, self._clock())
+            mirrors = self._mirrors.snapshot() if self._mirrors else ()
+            line = status_line(self._board.snapshot(), stuck, self._clock(), mirrors)
             if line != self._said:
                 self._said = line
                 self._manager.status(line)
@@ -93,12 +98,25 @@ class Heartbeat:
         self._stuck = names
 
 
-def status_line(databases: Iterable[DatabaseStatus], stuck: Iterable[Stuck], now_seconds: float) -> str:
-    """Return how the service fares, in one line: what hangs, then the lag of each database at each destination."""
+def status_line(
+    databases: Iterable[DatabaseStatus],
+    stuck: Iterable[Stuck],
+    now_seconds: float,
+    mirrors: Iterable[MirrorStatus] = (),
+) -> str:
+    """Return how the service fares, in one line.
+
+    First what hangs, then the lag of each database at each destination, then the mirrors that fail.
+    """
     return "; ".join(
         [
             *(f"STUCK: {item.name} for {format_duration(item.silent_seconds)}" for item in stuck),
             *(_database_text(database, now_seconds) for database in databases),
+            *(
+                f"mirror {mirror.mirror}: {mirror.destination} FAILING"
+                for mirror in mirrors
+                if mirror.last_error and mirror.last_error.stands
+            ),
         ]
     )
 

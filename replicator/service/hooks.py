@@ -91,7 +91,8 @@ class HookRunner:
                 self._run_one(command, event, min(self.settings.timeout_seconds, left_seconds))
 
     def _run_one(self, command: tuple[str, ...], event: Event, timeout_seconds: float) -> None:
-        names = {"hook": command[0], "on": event.kind.value, "database": event.database}
+        about = {"mirror": event.mirror} if event.mirror else {"database": event.database}
+        names = {"hook": command[0], "on": event.kind.value, **about}
         try:
             run_program(command, hook_variables(event), timeout_seconds=timeout_seconds)
         except ReplicatorError as error:
@@ -105,6 +106,7 @@ def hook_variables(event: Event) -> dict[str, str]:
     values = {
         "EVENT": event.kind.value,
         "DATABASE": event.database,
+        "MIRROR": event.mirror,
         "DESTINATION": event.destination,
         "GENERATION": event.generation,
         "ERROR": event.error,

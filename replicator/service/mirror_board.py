@@ -9,19 +9,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.service.board import failure_of
+from replicator.service.events import Event, EventKind, NoListener
 from replicator.service.mirror_status import MirrorStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from replicator.mirror.sending import Tally
+    from replicator.service.events import Listener
     from replicator.service.mirror_status import WatchedMirror
 
 
 class MirrorBoard:
     """What is known of each mirror in `watched` at each of its destinations. Times are seconds since the epoch."""
 
-    def __init__(self, watched: Iterable[WatchedMirror], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        watched: Iterable[WatchedMirror],
+        *,
+        listener: Listener | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`listener` hears of failures as they begin."""
+        self._listener = listener or NoListener()
+        self._told: set[tuple[str, str]] = set()
         self._clock = clock
         self._lock = threading.Lock()
         self._mirrors = {
@@ -65,22 +76,49 @@ class MirrorBoard:
                 if status.mirror == mirror:
                     self._mirrors[key] = replace(status, unwatched_folders=unwatched_folders)
 
-    def failed(
-        self, mirror: str, destination: str, *, error: Exception, kind: str, next_try_at_seconds: float | None
+    def failed(  # noqa: PLR0913 - what there is to tell of a failure
+        self,
+        mirror: str,
+        destination: str,
+        *,
+        error: Exception,
+        kind: str,
+        next_try_at_seconds: float | None,
+        will_heal: bool = False,
     ) -> None:
-        """Note an error, which stands until `recovered`."""
+        """Note an error, which stands until `recovered`.
+
+        One that probably heals in a moment (`will_heal`) is nothing to tell the listener of.
+        """
         status = self._of(mirror, destination)
+        failure = failure_of(error, self._clock())
         self._put(
             replace(
                 status,
-                last_error=failure_of(error, self._clock()),
+                last_error=failure,
                 next_try_at_seconds=next_try_at_seconds,
                 errors=Counter(status.errors) + Counter([kind]),
             )
         )
+        with self._lock:
+            is_news = not will_heal and (mirror, destination) not in self._told
+            if is_news:
+                self._told.add((mirror, destination))
+        if is_news:
+            self._listener.hear(
+                Event(
+                    EventKind.MIRROR_FAILED,
+                    mirror=mirror,
+                    destination=destination,
+                    error=failure.message,
+                    hint=failure.hint,
+                )
+            )
 
     def recovered(self, mirror: str, destination: str) -> None:
         """Note that it works; it need not have failed before."""
+        with self._lock:
+            self._told.discard((mirror, destination))
         status = self._of(mirror, destination)
         if status.last_error is not None and status.last_error.stands:
             healed = replace(status.last_error, recovered_at_seconds=self._clock())

@@ -235,7 +235,7 @@ class MirrorWorker:
         if problem is None:
             self._board.recovered(**self._names)
             return
-        self._board.failed(**self._names, error=problem, kind="file", next_try_at_seconds=None)
+        self._board.failed(self.name, self.destination_name, error=problem, kind="file", next_try_at_seconds=None)
         _log.error(
             "mirror.incomplete",
             **self._names,
@@ -256,7 +256,12 @@ class MirrorWorker:
         if isinstance(error, PermanentDestinationError):
             self._wait_seconds = _LONGEST_WAIT_SECONDS
         self._board.failed(
-            **self._names, error=error, kind=kind, next_try_at_seconds=time.time() + self._wait_seconds
+            self.name,
+            self.destination_name,
+            error=error,
+            kind=kind,
+            next_try_at_seconds=time.time() + self._wait_seconds,
+            will_heal=isinstance(error, TransientDestinationError) and self._wait_seconds < _LONGEST_WAIT_SECONDS,
         )
         self._board.backlog(**self._names, files=len(self._backlog))
         if not self._is_failing:

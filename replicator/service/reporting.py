@@ -13,6 +13,7 @@ from replicator.service.hooks import HookRunner, HookSettings
 from replicator.service.lock import hold_state_dir
 from replicator.service.metrics import Metrics
 from replicator.service.metrics_server import MetricsServer
+from replicator.service.mirror_board import MirrorBoard
 from replicator.service.state_file import StateWriter
 
 if TYPE_CHECKING:
@@ -20,34 +21,41 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from replicator.config import ServiceConfig
-    from replicator.service.mirror_board import MirrorBoard
+    from replicator.service.mirror_status import WatchedMirror
     from replicator.service.status import Watched
     from replicator.service.systemd import ServiceManager
 
 
 class Reporting:
-    """Made of the `[service]` section; `board` and `vitals` are for those who work."""
+    """Made of the `[service]` section; `board`, `mirrors` and `vitals` are for those who work."""
 
     def __init__(
-        self, config: ServiceConfig, watched: Iterable[Watched], manager: ServiceManager, mirrors: MirrorBoard
+        self,
+        config: ServiceConfig,
+        watched: Iterable[Watched],
+        mirrors: Iterable[WatchedMirror],
+        manager: ServiceManager,
     ) -> None:
         self._hooks = HookRunner(_hook_settings(config))
         self.board = StatusBoard(watched, listener=self._hooks)
+        self.mirrors = MirrorBoard(mirrors, listener=self._hooks)
         self.vitals = Vitals()
-        self._health = Health(self.board, self.vitals, max_lag_seconds=config.max_lag_seconds)
+        self._health = Health(
+            self.board, self.vitals, max_lag_seconds=config.max_lag_seconds, mirrors=self.mirrors
+        )
         self._switch = DeadMansSwitch(
             self._health, url=config.heartbeat_url, interval_seconds=config.heartbeat_interval_seconds
         )
         # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
         servers = []
         if config.metrics:
-            servers.append(MetricsServer(Metrics(self.board, mirrors=mirrors), self._health, config.metrics))
+            servers.append(MetricsServer(Metrics(self.board, mirrors=self.mirrors), self._health, config.metrics))
         self.companions: tuple[AbstractContextManager[object], ...] = (
             *servers,
             hold_state_dir(config.state_dir),
             self._hooks,
-            StateWriter(self.board, config.state_dir, mirrors=mirrors),
-            Heartbeat(self.vitals, self.board, manager),
+            StateWriter(self.board, config.state_dir, mirrors=self.mirrors),
+            Heartbeat(self.vitals, self.board, manager, mirrors=self.mirrors),
             self._switch,
         )
 

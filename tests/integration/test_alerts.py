@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from replicator.service.board import StatusBoard
 from replicator.service.metrics import Metrics
+from replicator.service.mirror_board import MirrorBoard
 
 PROJECT = Path(__file__).parents[2]
 ALERTS = PROJECT / "conf/alerts.yml"
@@ -22,7 +23,7 @@ ALERTS_TEST = PROJECT / "tests/fixtures/alerts_test.yml"
 def exported() -> set[str]:
     """Return the names that a query may use."""
     suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-    families = text_string_to_metric_families(Metrics(StatusBoard([])).render().decode())
+    families = text_string_to_metric_families(Metrics(StatusBoard([]), mirrors=MirrorBoard([])).render().decode())
     return {family.name + suffix for family in families for suffix in suffixes[family.type]}
 
 

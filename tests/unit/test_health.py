@@ -6,6 +6,8 @@ from replicator.errors import CheckpointError, ConnectionLostError
 from replicator.liveness import Vitals
 from replicator.service.board import StatusBoard
 from replicator.service.health import Health
+from replicator.service.mirror_board import MirrorBoard
+from replicator.service.mirror_status import WatchedMirror
 from replicator.service.status import Watched
 
 
@@ -78,3 +80,15 @@ def test_all_is_well_only_without_failures() -> None:
     board.recovered("app", "standby")
     board.checkpoint_made("app", captured_at_seconds=1, duration_seconds=1)
     assert health.all_problems() == []
+
+
+def test_mirrors_have_to_be_well_too() -> None:
+    mirrors = MirrorBoard([WatchedMirror("media", ("standby",))])
+    health = Health(StatusBoard([]), Vitals(), max_lag_seconds=None, mirrors=mirrors)
+    assert health.all_problems() == ["mirror media at standby: nothing was compared yet"]
+    mirrors.compared("media", "standby")
+    assert health.all_problems() == []
+    lost = ConnectionLostError("gone")
+    mirrors.failed("media", "standby", error=lost, kind="connection", next_try_at_seconds=None)
+    assert health.all_problems() == ["mirror media at standby: gone"]
+    assert health.problems() == []

@@ -6,6 +6,7 @@ from replicator.cli.status_report import StatusReport, Verdict, status_document,
 from replicator.errors import ConnectionLostError
 from replicator.mirror.sending import Tally
 from replicator.service.board import StatusBoard
+from replicator.service.events import Event, EventKind
 from replicator.service.metrics import Metrics
 from replicator.service.mirror_board import MirrorBoard
 from replicator.service.mirror_status import MirrorStatus, WatchedMirror, mirrors_as_configured
@@ -28,6 +29,35 @@ def test_passes_add_up() -> None:
     assert here == MirrorStatus(
         "media", "here", files=6, sent_bytes=20, deletes=2, failed_files=2, refused_deletes=4
     )
+
+
+class Heard:
+    """A listener."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def test_a_failure_is_told_once_until_it_works_again() -> None:
+    heard = Heard()
+    shown = MirrorBoard([MEDIA], listener=heard, clock=lambda: NOW)
+
+    def fail(*, will_heal: bool) -> None:
+        lost = ConnectionLostError("gone", hint="look")
+        shown.failed("media", "here", error=lost, kind="connection", next_try_at_seconds=None, will_heal=will_heal)
+
+    fail(will_heal=True)
+    assert heard.events == []
+    for _ in range(2):
+        fail(will_heal=False)
+    told = Event(EventKind.MIRROR_FAILED, mirror="media", destination="here", error="gone", hint="look")
+    assert heard.events == [told]
+    shown.recovered("media", "here")
+    fail(will_heal=False)
+    assert heard.events == [told, told]
 
 
 def test_an_error_stands_until_it_works() -> None:
