@@ -140,9 +140,10 @@ class StatusBoard:
         reused_files: int,
         reused_bytes: int,
     ) -> None:
-        """Note a new generation. What `shipped` and `caught_up` tell from now on is about this one."""
+        """Note a new generation, or that the one before is as new. `shipped` and `caught_up` are about it now."""
         with self._lock:
             pair = self._pair(database, destination)
+            is_new = pair.status.generation != generation
             pair.status = replace(
                 pair.status,
                 generation=generation,
@@ -155,7 +156,8 @@ class StatusBoard:
                 reused_files=pair.totals.reused_files + reused_files,
                 reused_bytes=pair.totals.reused_bytes + reused_bytes,
             )
-        self._tell(EventKind.PUBLISHED, database, destination, generation=generation)
+        if is_new:
+            self._tell(EventKind.PUBLISHED, database, destination, generation=generation)
 
     def caught_up(self, database: str, destination: str, *, state_at_seconds: float) -> None:
         """Note that all that was on the source's disk at that instant can be restored: nothing is left to ship."""
