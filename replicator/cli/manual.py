@@ -19,7 +19,7 @@ _EXIT_CODES: Final = {
     ExitCode.DONE: "Done.",
     ExitCode.FAILED: "Failed.",
     ExitCode.USAGE: "Wrong usage.",
-    ExitCode.PARTLY: "Done in part: some destination or database failed.",
+    ExitCode.PARTLY: "Done in part: some destination, database or file failed, or deletes were refused.",
     ExitCode.DAMAGED: "verify, restore or drill found damage.",
     ExitCode.BAD_CONFIG: "The configuration is invalid; every problem is listed.",
     ExitCode.INTERRUPTED: "Interrupted.",

@@ -39,6 +39,7 @@ def status(
 
     \b
     replicator status -c /etc/replicator/replicator.toml
+    replicator status -c /etc/replicator/replicator.toml --watch
     replicator status -c /etc/replicator/replicator.toml --json
     """
     if watch and as_json:
