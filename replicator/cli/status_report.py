@@ -133,8 +133,11 @@ def _mirror_remarks(report: StatusReport, mirror: MirrorStatus) -> Iterable[str]
     if mirror.last_error:
         yield from _error_lines(f"{name}:", mirror.last_error, report.now_seconds)
         yield from _next_try(report, mirror.next_try_at_seconds)
+    if mirror.failed_files and mirror.refused_deletes:  # the error tells of the latter
+        yield f"{name}: {mirror.failed_files} files are not as they are here"
     if mirror.unwatched_folders and report.verdict.running:
-        yield f"{name}: {mirror.unwatched_folders} folders are not watched, the system allows no more watches"
+        reason = "the system allows no more watches (fs.inotify.max_user_watches)"
+        yield f"{name}: {mirror.unwatched_folders} folders are not watched, {reason}"
 
 
 def _next_try(report: StatusReport, at_seconds: float | None) -> Iterable[str]:

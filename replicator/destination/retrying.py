@@ -115,15 +115,20 @@ class RetryingDestination:
             found = self._go_on(listing)
 
     def _go_on(self, listing: RestartableListing) -> tuple[PurePosixPath, list[Entry] | None] | None:
-        """Return the next result. Most are there already: only after an error it is worth a loop."""
-        if (inner := self._inner) is not None:
-            try:
-                return listing.advance(inner)
-            except TransientDestinationError as error:
-                self._drop()
-                if self._on_retry is not None and not self._closed:
-                    self._on_retry(error, 1, 0.0)
-        return self._retry(listing.advance)
+        """Return the next result. Most are there already, and the loop costs more than the rest."""
+        if (inner := self._inner) is None:
+            return self._retry(listing.advance)
+        try:
+            return listing.advance(inner)
+        except TransientDestinationError as error:
+            failed = [error]
+
+        def advance(destination: Destination) -> tuple[PurePosixPath, list[Entry] | None] | None:
+            if failed:
+                raise failed.pop()  # it was the first try
+            return listing.advance(destination)
+
+        return self._retry(advance)
 
     def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
         """What each of the paths is."""

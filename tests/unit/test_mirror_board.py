@@ -112,6 +112,19 @@ def test_status_has_a_line_for_each_destination_of_a_mirror() -> None:
     assert status_document(report)["mirrors"]["media"]["destinations"]["here"]["unwatched_folders"] == 7
 
 
+def test_status_names_failed_files_that_refused_deletes_would_hide() -> None:
+    shown = board()
+    shown.changed("media", "here", Tally(), failed_files=12, refused_deletes=4)
+    shown.watching("media", unwatched_folders=7)
+    refused = ConnectionLostError("4 deletes refused")
+    shown.failed("media", "here", error=refused, kind="file", next_try_at_seconds=None)
+    report = StatusReport(Verdict(running=True, text="running"), None, (), NOW + 4, shown.snapshot())
+    lines = status_text(report).splitlines()
+    assert "media -> here: 12 files are not as they are here" in lines
+    watches = "7 folders are not watched, the system allows no more watches (fs.inotify.max_user_watches)"
+    assert f"media -> here: {watches}" in lines
+
+
 def test_only_what_is_configured_is_shown() -> None:
     known = [MirrorStatus("media", "here", files=3), MirrorStatus("gone", "here")]
     assert mirrors_as_configured(known, [MEDIA]) == (MirrorStatus("media", "standby"), known[0])
