@@ -143,7 +143,7 @@ def test_its_host_key_changed(config: ConfigFile, own_server: OpenSshServer) -> 
 def test_the_primary_is_stopped(config: ConfigFile, own_server: OpenSshServer) -> None:
     with well(config, own_server) as (operator, primary):
         position = primary.stop()
-        operator.service.wait_for_more("publish.done", more=2)
+        operator.service.wait_for_more("publish.unchanged", more=2)
         operator.wait_until_well()
         operator.service.stop()
     assert position >= 20

@@ -28,6 +28,8 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START_SECONDS: Final = 30.0
 _PREPARE: Final = """
 mount -t tmpfs -o mode=755 tmpfs "$FOLDER"
+mkdir "$FOLDER/project"
+mount --bind "$PROJECT" "$FOLDER/project"
 for place in etc usr/local opt root home; do
     own="$FOLDER/$place"
     mkdir -p "$own/new" "$own/work"
@@ -44,6 +46,10 @@ mkdir "$FOLDER/mnt" "$FOLDER/mnt/disk"
 mount --bind "$FOLDER/mnt" /mnt
 mount --bind "$DISK" /mnt/disk
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+if [ ! -e "$PROJECT/pyproject.toml" ]; then
+    mkdir -p "$PROJECT"
+    mount --bind "$FOLDER/project" "$PROJECT"
+fi
 echo "$NAME" > /etc/hostname
 echo "127.0.0.1 localhost $NAME $NAMES" > /etc/hosts
 for target in sysinit basic shutdown local-fs network-online multi-user test; do
@@ -73,6 +79,7 @@ class Host:
             "NAME": self.name,
             "NAMES": " ".join(self._names),
             "DISK": str(self._disk),
+            "PROJECT": str(PROJECT),
         }
         started = self._stack.enter_context(
             machine(
