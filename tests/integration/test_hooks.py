@@ -135,8 +135,8 @@ def test_a_hook_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     hook = (script(tmp_path / "hook", "exec sleep 1000"),)
     with capture_logs() as logs, HookRunner(HookSettings(hook, None, 1)) as hooks:
         board = StatusBoard([Watched("app", ("standby",), shipping=True)], listener=hooks)
-        for _ in range(1000):
-            publish(board)
+        for number in range(1000):
+            publish(board, f"g{number}")
     events = [line["event"] for line in logs]
     assert events.count("hook.dropped") == 1
     assert 1 <= events.count("hook.failed") <= 2

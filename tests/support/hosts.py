@@ -28,8 +28,8 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START_SECONDS: Final = 30.0
 _PREPARE: Final = """
 mount -t tmpfs -o mode=755 tmpfs "$FOLDER"
-mkdir "$FOLDER/project"
-mount --bind "$PROJECT" "$FOLDER/project"
+mkdir /run/project
+mount --bind "$PROJECT" /run/project
 for place in etc usr/local opt root home; do
     own="$FOLDER/$place"
     mkdir -p "$own/new" "$own/work"
@@ -48,7 +48,7 @@ mount --bind "$DISK" /mnt/disk
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 if [ ! -e "$PROJECT/pyproject.toml" ]; then
     mkdir -p "$PROJECT"
-    mount --bind "$FOLDER/project" "$PROJECT"
+    mount --bind /run/project "$PROJECT"
 fi
 echo "$NAME" > /etc/hostname
 echo "127.0.0.1 localhost $NAME $NAMES" > /etc/hosts
