@@ -45,6 +45,9 @@ FAILOVER = PROJECT / "docs/failover.md"
 LET_IN = ("The key", "The host key")
 MEDIA = "/var/lib/conduwuit/media"
 
+#: One story, in the order in which it stands here.
+pytestmark = pytest.mark.xdist_group("runbook")
+
 
 # --- the whole story ---------------------------------------------------------------------------------
 

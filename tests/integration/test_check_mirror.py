@@ -70,6 +70,7 @@ def test_a_folder_that_cannot_be_read() -> None:
     assert "Permission denied" in found.detail
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("folders", "status"), [(40, FAILED), (29, WARN), (9, OK)])
 def test_watches_that_are_needed_and_allowed(tmp_path: Path, folders: int, status: object) -> None:
     assert os.geteuid() == 0, "only root may set the limit"

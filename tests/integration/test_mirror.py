@@ -311,6 +311,7 @@ def test_random_changes_over_openssh(tmp_path: Path) -> None:
         program.stop()
 
 
+@pytest.mark.alone
 def test_an_overflow_is_noticed(tmp_path: Path) -> None:
     assert os.geteuid() == 0, "only root may set the limit"
     with (
