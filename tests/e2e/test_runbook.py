@@ -46,7 +46,7 @@ LET_IN = ("The key", "The host key")
 MEDIA = "/var/lib/conduwuit/media"
 
 #: One story, in the order in which it stands here.
-pytestmark = pytest.mark.xdist_group("runbook")
+pytestmark = pytest.mark.alone
 
 
 # --- the whole story ---------------------------------------------------------------------------------
