@@ -16,6 +16,7 @@ import structlog
 from replicator.checkpoint.pinned import discard_pinned
 from replicator.errors import InterruptedTransferError, ReplicatorError
 from replicator.liveness import Vitals
+from replicator.service.collector import collect_seldom
 from replicator.service.lock import hold_checkpoint_root
 from replicator.service.mirror_worker import PassResult
 from replicator.service.mirrors import Mirrors
@@ -101,6 +102,7 @@ class Service:
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
         companion cannot be entered or a thread could not go on.
         """
+        collect_seldom()
         with ExitStack() as stack:
             self._take_roots(stack)
             for companion in self._companions:

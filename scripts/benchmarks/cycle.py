@@ -22,6 +22,7 @@ from replicator.config.model import Config
 from replicator.replica.publish import PublishStep
 from replicator.replica.retention import KeepPolicy
 from replicator.service.board import StatusBoard
+from replicator.service.collector import collect_seldom
 from replicator.service.transfer import Transfer, TransferSettings
 from tests.support.observer import RecordingObserver
 
@@ -37,6 +38,7 @@ _KEPT = 3
 
 def bench_cycle(runs: int) -> list[Row]:
     """Compare cycles with nothing new and with one new table; with the capture, and without."""
+    collect_seldom()  # as a service does
     with near_folder() as near, far_end() as far, Primary(near / "db") as primary:
         primary.do("flush", TABLES)
         cycle = _Cycle(near, far)
