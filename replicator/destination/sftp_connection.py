@@ -39,11 +39,14 @@ _MOST_IN_FLIGHT = 512
 _MOST_WRITTEN_BYTES = 4 << 20
 # What comes in is bounded by us: here, and by the window that the server is told.
 _MOST_READ_BYTES = 8 << 20
+# Several pieces are asked for at once: a small packet costs as much as a large one, and a wait for the interpreter.
+_ENOUGH_READ_BYTES = 6 << 20
 _WINDOW_BYTES = 8 << 20
 _LARGEST_SSH_PACKET_BYTES = 256 * 1024
 _FLUSH_AT_BYTES = 256 * 1024
 _LARGEST_HEAD_BYTES = 1024
-_RECEIVE_BYTES = 256 * 1024
+# What paramiko keeps of a read in part it moves in memory.
+_RECEIVE_BYTES = 4 << 20
 
 
 class SftpConnection:
@@ -100,6 +103,11 @@ class SftpConnection:
     def has_room_to_read(self) -> bool:
         """Whether another piece of bulk data should be asked for now."""
         return len(self._handlers) < _MOST_IN_FLIGHT and self._bulk_bytes < _MOST_READ_BYTES
+
+    def wait_to_read(self) -> None:
+        """Wait until there is room to ask for several pieces: as many are then asked for in one go."""
+        while len(self._handlers) >= _MOST_IN_FLIGHT or self._bulk_bytes > _ENOUGH_READ_BYTES:
+            self.receive()
 
     def post(self, request: Request, on_reply: Callable[[Reply], None], *, bulk_bytes: int = 0) -> None:
         """Send a request, soon; `on_reply` is called with the answer, of which `bulk_bytes` are file contents."""

@@ -147,8 +147,8 @@ class Downloader:
             if self._limiter is not None:
                 self._connection.flush()
                 self._limiter.acquire(step)
-            while not self._connection.has_room_to_read:
-                self._connection.receive()
+            if not self._connection.has_room_to_read:
+                self._connection.wait_to_read()
             self._read(file, position, step)
             position += step
             self._open_ahead(fetches, item.size_bytes - position)

@@ -18,6 +18,7 @@ from report import Row
 
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.rotation import CheckpointRoot
+from replicator.service.collector import collect_seldom
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -101,6 +102,7 @@ class Primary:
 
 def bench_capture(runs: int) -> list[Row]:
     """Compare the first checkpoint, and those after a few changes each."""
+    collect_seldom()  # as a service does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Primary(folder / "db") as primary:
