@@ -39,7 +39,7 @@ _MOST_IN_FLIGHT = 512
 _MOST_WRITTEN_BYTES = 4 << 20
 # What comes in is bounded by us: here, and by the window that the server is told.
 _MOST_READ_BYTES = 8 << 20
-# Several pieces are asked for at once: a small packet costs as much as a large one, and a wait for the interpreter.
+# Several pieces are asked for at once: a small packet costs as much as a large one, and a wait for other threads.
 _ENOUGH_READ_BYTES = 6 << 20
 _WINDOW_BYTES = 8 << 20
 _LARGEST_SSH_PACKET_BYTES = 256 * 1024
