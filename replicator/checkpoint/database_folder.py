@@ -216,7 +216,12 @@ def _list(folder: Path, before: Listing | None) -> Listing:
     except OSError as error:
         raise _unlistable(folder, error) from error
     files = tuple(by_name.values())
-    return Listing(by_name, files, tuple(file for file in files if file.name.kind is FileKind.WAL))
+    wals = tuple(file for text, file in by_name.items() if text.endswith(LOG_SUFFIX) and _is_wal(file))
+    return Listing(by_name, files, wals)
+
+
+def _is_wal(file: ListedFile) -> bool:
+    return file.name.kind is FileKind.WAL
 
 
 def _unlistable(folder: Path, error: OSError) -> SourceError:
