@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from tests.support.databases import TwoStates
 
+#: A service that gets no processor for long misses logs, and is right to want a checkpoint then.
+pytestmark = pytest.mark.alone
+
 NEVER = "1h"
 TICK = "100ms"
 #: Leaves a small machine time for everybody; logs are switched every second or two.
