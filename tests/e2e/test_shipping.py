@@ -41,6 +41,8 @@ NEVER = "1h"
 TICK = "100ms"
 #: Leaves a small machine time for everybody; logs are switched every second or two.
 PACED = PrimarySettings(batches_per_second=300, write_buffer_bytes=64 * 1024)
+#: Logs live for so long that even a service which gets no processor for seconds sees each of them.
+LONG_LOGS = PrimarySettings(batches_per_second=300, write_buffer_bytes=256 * 1024)
 
 
 class Running:
@@ -261,7 +263,7 @@ def stay_away(running: Running, server: OpenSshServer, *, logs: int) -> None:
 def test_a_destination_that_was_away_gets_what_it_missed(config: ConfigFile) -> None:
     with OpenSshServer(ServerOptions(chroot=True)) as server:
         server.make_folder("account")
-        with shipped(config, server, "account") as running:
+        with shipped(config, server, "account", LONG_LOGS) as running:
             running.catch_up()
             stay_away(running, server, logs=1)
             running.service.wait_for("shipping.resumed", destination="standby")
@@ -283,7 +285,7 @@ def test_what_it_missed_is_not_held_beyond_the_budget(config: ConfigFile) -> Non
 def test_a_session_that_is_killed_is_taken_up_again(
     config: ConfigFile, server: OpenSshServer, account: str
 ) -> None:
-    with shipped(config, server, account) as running:
+    with shipped(config, server, account, LONG_LOGS) as running:
         for times in (1, 2, 3):
             running.catch_up()
             server.kill_sessions()
