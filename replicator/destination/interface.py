@@ -19,15 +19,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.destination.values import (
+    SMALL_FILE_BYTES,
     Append,
     Capabilities,
     Download,
     Entry,
     EntryKind,
     FileAttributes,
+    FolderUpload,
     Link,
     Owner,
     Prefix,
+    SmallFile,
     SymbolicLink,
     Upload,
 )
@@ -41,27 +44,39 @@ if TYPE_CHECKING:
     from replicator.errors import SourceError
 
 __all__ = [
+    "SMALL_FILE_BYTES",
     "Append",
+    "BulkObserver",
     "Capabilities",
     "Destination",
     "Download",
     "Entry",
     "EntryKind",
     "FileAttributes",
+    "FolderObserver",
+    "FolderUpload",
     "Link",
     "Owner",
     "Prefix",
+    "SmallFile",
     "SymbolicLink",
     "TransferObserver",
     "Upload",
 ]
 
 
-class TransferObserver(Protocol):
-    """Is told how a bulk transfer goes, on the thread that transfers."""
+class BulkObserver(Protocol):
+    """Is told how bulk work goes, on the thread that does it."""
 
     def bytes_moved(self, count: int) -> None:
         """`count` more bytes crossed the wire (for a directory: were copied)."""
+
+    def stop_requested(self) -> bool:
+        """Whether to begin no further file and raise `InterruptedTransferError`."""
+
+
+class TransferObserver(BulkObserver, Protocol):
+    """Is told what comes of single files."""
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         """`target` is complete and has its name, durably unless `sync` was off; lower-case hex digest of it."""
@@ -69,8 +84,12 @@ class TransferObserver(Protocol):
     def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
         """Nothing was stored as `target`, for the fault of the local file. Of `optional` uploads alone."""
 
-    def stop_requested(self) -> bool:
-        """Whether to begin no further file and raise `InterruptedTransferError`."""
+
+class FolderObserver(BulkObserver, Protocol):
+    """Is told what comes of the files of a folder."""
+
+    def folder_done(self, upload: FolderUpload, left: Sequence[str]) -> None:
+        """All its files are complete and have their names, but those that are named in `left`."""
 
 
 class Destination(Protocol):
@@ -147,6 +166,17 @@ class Destination(Protocol):
         Raises `SourceChangedError` if a local file is shorter than its `size_bytes`, `NotFoundError` if a folder
         is missing, `NoSpaceError`, `MissingCapabilityError` for a prefix without `server_copy`,
         `InterruptedTransferError`.
+        """
+
+    def upload_folders(self, uploads: Sequence[FolderUpload], observer: FolderObserver) -> None:
+        """Store many small files with little ado for each, several in flight.
+
+        A file that is another one by now than the one that was seen, or is refused, is left and not told of: the
+        caller stores those by `upload`, which says what is wrong. A destination may leave all of them. Each is
+        written as a part and renamed; a new folder comes with all its files at once, or not at all, with a mode
+        of the adapter's choice. What was reported by `folder_done` stays whatever happens to the others.
+
+        Raises `InterruptedTransferError`, and errors of the connection.
         """
 
     def link(self, links: Sequence[Link]) -> None:

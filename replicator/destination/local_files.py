@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from replicator.destination.interface import SmallFile
+
 _HASH_CHUNK_BYTES = 1 << 20
 # What open(2) says of a link that is not followed, of a socket, and of a name below what was a folder.
 _NO_LONGER_FILE = {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
@@ -111,6 +113,46 @@ class SourceFile:
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class SmallFileReader:
+    """Reads files of one folder, each whole. What is not as it was seen is no error, but None.
+
+    `folder` is opened by its path, which may go by way of a descriptor of another process.
+    """
+
+    def __init__(self, folder: str) -> None:
+        try:
+            self._fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    def read(self, file: SmallFile) -> bytes | None:
+        """Return the contents; None if they cannot be read, or it is another file than the one that was seen."""
+        if self._fd < 0:
+            return None
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            opened = os.open(file.name, flags, dir_fd=self._fd)
+            try:
+                data = os.read(opened, file.size_bytes + 1)
+            finally:
+                os.close(opened)
+            now = os.stat(file.name, dir_fd=self._fd, follow_symlinks=False)
+        except OSError:
+            return None
+        seen = (file.inode, file.size_bytes, file.modified_ns)
+        is_same = (now.st_ino, len(data), now.st_mtime_ns) == seen and now.st_size == file.size_bytes
+        return data if is_same else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class TargetFile:

@@ -6,11 +6,17 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path, PurePosixPath
     from typing import Self
 
-    from replicator.destination.interface import Destination, Entry, TransferObserver
+    from replicator.destination.interface import (
+        Destination,
+        Entry,
+        FolderObserver,
+        FolderUpload,
+        TransferObserver,
+    )
     from replicator.errors import SourceError
 
 
@@ -84,3 +90,26 @@ class TransferProgress:
     def stop_requested(self) -> bool:
         """See `TransferObserver`."""
         return self._observer.stop_requested()
+
+
+class FolderProgress:
+    """The same for a `FolderObserver`; `done` has the parts, of which no two are alike."""
+
+    def __init__(self, observer: FolderObserver) -> None:
+        self._observer = observer
+        self.done: set[PurePosixPath] = set()
+        self.got_on = False
+
+    def bytes_moved(self, count: int) -> None:
+        """See `BulkObserver`."""
+        self._observer.bytes_moved(count)
+
+    def stop_requested(self) -> bool:
+        """See `BulkObserver`."""
+        return self._observer.stop_requested()
+
+    def folder_done(self, upload: FolderUpload, left: Sequence[str]) -> None:
+        """See `FolderObserver`."""
+        self.done.add(upload.part)
+        self.got_on = True
+        self._observer.folder_done(upload, left)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from replicator.destination.restartable import RestartableListing, TransferProgress
+from replicator.destination.restartable import FolderProgress, RestartableListing, TransferProgress
 from replicator.errors import (
     ConnectionLostError,
     DestinationError,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         Download,
         Entry,
         FileAttributes,
+        FolderObserver,
+        FolderUpload,
         Link,
         SymbolicLink,
         TransferObserver,
@@ -219,6 +221,15 @@ class RetryingDestination:
             lambda inner, rest, seen: inner.download(rest, seen),
         )
 
+    def upload_folders(self, uploads: Sequence[FolderUpload], observer: FolderObserver) -> None:
+        """Store many small files."""
+        seen = FolderProgress(observer)
+
+        def go_on(inner: Destination) -> None:
+            inner.upload_folders([item for item in uploads if item.part not in seen.done], seen)
+
+        self._go_on_while_it_does(go_on, seen)
+
     def _transfer(
         self,
         items: Sequence[_Item],
@@ -231,6 +242,11 @@ class RetryingDestination:
         def go_on(inner: Destination) -> None:
             act(inner, [item for item in items if name_of(item) not in seen.done], seen)
 
+        self._go_on_while_it_does(go_on, seen)
+
+    def _go_on_while_it_does(
+        self, go_on: Callable[[Destination], None], seen: TransferProgress | FolderProgress
+    ) -> None:
         while True:
             seen.got_on = False
             try:

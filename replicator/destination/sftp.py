@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         Append,
         Download,
         FileAttributes,
+        FolderObserver,
+        FolderUpload,
         Link,
         SymbolicLink,
         TransferObserver,
@@ -275,6 +277,11 @@ class SftpDestination:
         """Store local files."""
         self._appender.forget()
         self._bulk.upload(uploads, observer)
+
+    def upload_folders(self, uploads: Sequence[FolderUpload], observer: FolderObserver) -> None:
+        """Store many small files."""
+        self._appender.forget()
+        self._bulk.upload_folders(uploads, observer)
 
     def append(self, appends: Sequence[Append]) -> None:
         """Write to files in place."""

@@ -13,17 +13,25 @@ from replicator.destination.paths import part_of
 from replicator.destination.sftp_download import Downloader, Fetch
 from replicator.destination.sftp_helpers import Helpers, Sharing
 from replicator.destination.sftp_job import Job
+from replicator.destination.sftp_small_files import FolderJob, SmallFiles
 from replicator.destination.sftp_upload import Uploader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.destination.interface import Download, Link, TransferObserver, Upload
+    from replicator.destination.interface import (
+        Download,
+        FolderObserver,
+        FolderUpload,
+        Link,
+        TransferObserver,
+        Upload,
+    )
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_account import SftpAccount
     from replicator.destination.sftp_connection import SftpConnection
     from replicator.destination.sftp_route import SftpSettings
-    from replicator.destination.shared_batch import SharedBatch
+    from replicator.destination.shared_batch import FolderBatch, TransferBatch
 
 
 class SftpBulk:
@@ -51,6 +59,12 @@ class SftpBulk:
         jobs = [self._upload_job(item) for item in uploads]
         self._helpers.upload(jobs, observer, lambda batch: self._uploader(batch).run(batch.items()))
 
+    def upload_folders(self, uploads: Sequence[FolderUpload], observer: FolderObserver) -> None:
+        """Store many small files."""
+        self._account.need(protocol.POSIX_RENAME)
+        jobs = [self._folder_job(place, item) for place, item in enumerate(uploads)]
+        self._helpers.upload_folders(jobs, uploads, observer, self._send_folders)
+
     def copy(self, links: Sequence[Link]) -> None:
         """Make real copies: the server does the work, so one session is enough."""
         self._account.need(protocol.COPY_DATA, protocol.POSIX_RENAME)
@@ -69,8 +83,11 @@ class SftpBulk:
         """End the helpers; may be called from any thread."""
         self._helpers.close()
 
-    def _fetch(self, batch: SharedBatch[Fetch]) -> None:
+    def _fetch(self, batch: TransferBatch[Fetch]) -> None:
         Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
+
+    def _send_folders(self, batch: FolderBatch[FolderJob]) -> None:
+        SmallFiles(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
 
     def _uploader(self, observer: TransferObserver | None) -> Uploader:
         return Uploader(
@@ -96,6 +113,17 @@ class SftpBulk:
             attributes=item.attributes,
             sync=item.sync,
             optional=item.optional,
+        )
+
+    def _folder_job(self, place: int, item: FolderUpload) -> FolderJob:
+        return FolderJob(
+            place=place,
+            source=str(item.source),
+            target=self._account.path(item.target),
+            part=self._account.path(item.part),
+            files=item.files,
+            owner=item.owner,
+            is_new=item.is_new,
         )
 
     def _copy_job(self, item: Link) -> Job:

@@ -18,15 +18,17 @@ from replicator.destination.sftp_replies import (
     LARGEST_PACKET_BYTES,
     ExtendedReply,
     Limits,
+    PlainAnswer,
     Reply,
     parse_limits,
     parse_reply,
     parse_version,
+    take_plain_answers,
 )
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
     from replicator.destination.sftp_login import SshLine
@@ -44,6 +46,7 @@ _ENOUGH_READ_BYTES = 6 << 20
 _WINDOW_BYTES = 8 << 20
 _LARGEST_SSH_PACKET_BYTES = 256 * 1024
 _FLUSH_AT_BYTES = 256 * 1024
+_LAST_NUMBER = 0xFFFFFFFF
 _LARGEST_HEAD_BYTES = 1024
 # What paramiko keeps of a read in part it moves in memory.
 _RECEIVE_BYTES = 4 << 20
@@ -138,7 +141,10 @@ class SftpConnection:
         """Send what was posted."""
         if not self._filled:
             return
-        view = self._outbox[: self._filled]
+        self._send(self._outbox[: self._filled])
+        self._filled = 0
+
+    def _send(self, view: memoryview) -> None:
         with self._line.translated("send"):
             while view:
                 sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
@@ -146,10 +152,9 @@ class SftpConnection:
                     raise EOFError
                 self._line.guard.progress()
                 view = view[sent:]
-        self._filled = 0
 
     def _take_number(self) -> int:
-        self._next_number = (self._next_number + 1) & 0xFFFFFFFF
+        self._next_number = (self._next_number + 1) & _LAST_NUMBER
         return self._next_number
 
     def _reserve(self, length: int) -> int:
@@ -180,10 +185,13 @@ class SftpConnection:
             number, reply = self._replies.popleft()
             if number not in self._handlers:
                 self.close()
-                raise ProtocolError(f"{self._line.label}: the SFTP server answered a question nobody asked")
+                raise self._unasked()
             handler, bulk_bytes = self._handlers.pop(number)
             self._bulk_bytes -= bulk_bytes
             handler(reply)
+
+    def _unasked(self) -> ProtocolError:
+        return ProtocolError(f"{self._line.label}: the SFTP server answered a question nobody asked")
 
     def receive_all(self) -> None:
         """Wait until every request is answered."""
@@ -218,12 +226,36 @@ class SftpConnection:
             self.receive()
         return [found[place] for place in range(asked)]
 
-    def _read(self) -> None:
+    def exchange(self, requests: Sequence[Request]) -> list[PlainAnswer]:
+        """Send requests in one go, and return their answers in the same order.
+
+        For those that come by the thousand: `post` costs several times as much.
+        """
+        self.receive_all()
+        first = self._next_number + 1
+        if first + len(requests) > _LAST_NUMBER:
+            first = 0
+        self._next_number = first + len(requests)
+        data = b"".join([request.packet(number) for number, request in enumerate(requests, first)])
+        self._send(memoryview(data))
+        found: dict[int, PlainAnswer] = {}
+        while len(found) < len(requests):
+            self._receive()
+            del self._inbox[: take_plain_answers(self._inbox, found)]
+        try:
+            return [found[number] for number in range(first, first + len(requests))]
+        except KeyError as error:
+            raise self._unasked() from error
+
+    def _receive(self) -> None:
         with self._line.translated("receive"):
             data = self._channel.recv(_RECEIVE_BYTES)
             if not data:
                 raise EOFError
         self._inbox += data
+
+    def _read(self) -> None:
+        self._receive()
         start = 0
         try:
             with memoryview(self._inbox) as view:

@@ -10,11 +10,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.sftp_download import Fetch
     from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_route import SftpSettings
+    from replicator.destination.sftp_small_files import FolderJob
     from replicator.errors import ReplicatorError, SourceError
 
 
@@ -22,6 +24,7 @@ class Direction(Enum):
     """Which way a batch goes."""
 
     UPLOAD = "upload"
+    UPLOAD_FOLDERS = "upload folders"
     DOWNLOAD = "download"
 
 
@@ -47,7 +50,7 @@ class Begin:
 class Work:
     """Move these; none means that the batch has no more."""
 
-    items: tuple[Job, ...] | tuple[Fetch, ...]
+    items: tuple[Job, ...] | tuple[Fetch, ...] | tuple[FolderJob, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,16 @@ class NeedBytes:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What to tell the observer: bytes moved since the last time, files that are done, files that were skipped."""
+    """What to tell the observer, since the last time.
+
+    Bytes moved; files that are done, and that were skipped; folders that are done, by their places, with what was
+    left.
+    """
 
     moved_bytes: int
     done: tuple[tuple[PurePosixPath | Path, str], ...]
     skipped: tuple[tuple[PurePosixPath, SourceError], ...]
+    folders: tuple[tuple[int, Sequence[str]], ...]
 
 
 @dataclass(frozen=True, slots=True)

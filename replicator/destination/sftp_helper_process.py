@@ -31,15 +31,18 @@ from replicator.destination.sftp_helper_messages import (
     ToHelper,
     Work,
 )
+from replicator.destination.sftp_small_files import SmallFiles
 from replicator.destination.sftp_upload import Uploader
 from replicator.errors import ReplicatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.sftp_download import Fetch
     from replicator.destination.sftp_job import Job
+    from replicator.destination.sftp_route import SftpSettings
+    from replicator.destination.sftp_small_files import FolderJob
     from replicator.errors import SourceError
 
 # Each message costs both processes some 50 microseconds.
@@ -55,6 +58,7 @@ class _Starter:
         self._moved_bytes = 0
         self._done: list[tuple[PurePosixPath | Path, str]] = []
         self._skipped: list[tuple[PurePosixPath, SourceError]] = []
+        self._folders: list[tuple[int, Sequence[str]]] = []
         self._told_at = 0.0
 
     def wait_for_batch(self) -> Direction:
@@ -64,7 +68,7 @@ class _Starter:
         self._stopped = False
         return message.direction
 
-    def items(self) -> Iterator[Job | Fetch]:
+    def items(self) -> Iterator[Job | Fetch | FolderJob]:
         """Ask for work until there is none."""
         while work := cast("Work", self._ask(Take(), Work)).items:
             yield from work
@@ -89,6 +93,11 @@ class _Starter:
     def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
         """Tell it, soon."""
         self._skipped.append((target, error))
+        self._tell_soon()
+
+    def folder_done(self, place: int, left: Sequence[str]) -> None:
+        """Tell it, soon."""
+        self._folders.append((place, left))
         self._tell_soon()
 
     def stop_requested(self) -> bool:
@@ -122,11 +131,13 @@ class _Starter:
             self._tell()
 
     def _tell(self) -> None:
-        if self._moved_bytes or self._done or self._skipped:
-            self._send(Progress(self._moved_bytes, tuple(self._done), tuple(self._skipped)))
+        if self._moved_bytes or self._done or self._skipped or self._folders:
+            done, skipped, folders = tuple(self._done), tuple(self._skipped), tuple(self._folders)
+            self._send(Progress(self._moved_bytes, done, skipped, folders))
             self._moved_bytes = 0
             self._done.clear()
             self._skipped.clear()
+            self._folders.clear()
 
     def _send(self, message: FromHelper) -> None:
         self._pipe.send(message)
@@ -155,21 +166,35 @@ def help_with_transfers(pipe: Connection) -> None:
     pipe.send(Ready())
     starter = _Starter(pipe)
     limiter = None if start.grant_bytes is None else _GrantedBytes(starter, start.grant_bytes)
-    label = start.settings.label
     while True:
         direction = starter.wait_for_batch()
         try:
-            if direction is Direction.UPLOAD:
-                base = str(start.settings.base).encode("utf-8", "surrogateescape")
-                uploader = Uploader(connection, label=label, base=base, limiter=limiter, observer=starter)
-                uploader.run(cast("Iterator[Job]", starter.items()))
-            else:
-                downloader = Downloader(connection, label=label, limiter=limiter, observer=starter)
-                downloader.run(cast("Iterator[Fetch]", starter.items()))
+            _carry_out(direction, connection, start.settings, starter, limiter)
         except ReplicatorError as error:
             starter.end(error)
         else:
             starter.end(None)
+
+
+def _carry_out(
+    direction: Direction,
+    connection: SftpConnection,
+    settings: SftpSettings,
+    starter: _Starter,
+    limiter: _GrantedBytes | None,
+) -> None:
+    """Do what can be got of one batch."""
+    label, items = settings.label, starter.items()
+    if direction is Direction.UPLOAD:
+        base = str(settings.base).encode("utf-8", "surrogateescape")
+        uploader = Uploader(connection, label=label, base=base, limiter=limiter, observer=starter)
+        uploader.run(cast("Iterator[Job]", items))
+    elif direction is Direction.UPLOAD_FOLDERS:
+        small = SmallFiles(connection, label=label, limiter=limiter, observer=starter)
+        small.run(cast("Iterator[FolderJob]", items))
+    else:
+        downloader = Downloader(connection, label=label, limiter=limiter, observer=starter)
+        downloader.run(cast("Iterator[Fetch]", items))
 
 
 def main(descriptor: int) -> None:

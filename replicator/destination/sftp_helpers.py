@@ -32,17 +32,19 @@ from replicator.destination.sftp_helper_messages import (
     Work,
 )
 from replicator.destination.sftp_job import Job
-from replicator.destination.shared_batch import SharedBatch
+from replicator.destination.sftp_small_files import FolderJob
+from replicator.destination.shared_batch import FolderBatch, TransferBatch
 from replicator.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from replicator.destination.interface import TransferObserver
+    from replicator.destination.interface import FolderObserver, FolderUpload, TransferObserver
     from replicator.destination.rate_limit import RateLimiter
     from replicator.destination.sftp_route import SftpSettings
 
-_Item = TypeVar("_Item", Job, Fetch)
+_Batch = TransferBatch[Job] | TransferBatch[Fetch] | FolderBatch[FolderJob]
+_OneBatch = TypeVar("_OneBatch", TransferBatch[Job], TransferBatch[Fetch], FolderBatch[FolderJob])
 # At least so many are given at a time, while there are; and a part of all that wait, for asking takes a while.
 _LEAST_ITEMS = 16
 _LARGEST_PART = 8
@@ -75,28 +77,43 @@ class Helpers:
         self._closed = False
 
     def upload(
-        self, jobs: Sequence[Job], observer: TransferObserver, own: Callable[[SharedBatch[Job]], None]
+        self, jobs: Sequence[Job], observer: TransferObserver, own: Callable[[TransferBatch[Job]], None]
     ) -> None:
         """Carry out jobs: `own` does what it can get of them, the helpers what they can get."""
-        self._share(jobs, [job.sent_bytes for job in jobs], Direction.UPLOAD, observer, own)
+        sizes = [job.sent_bytes for job in jobs]
+        batch = TransferBatch(jobs, sizes, observer, label=self._settings.label)
+        self._share(batch, len(jobs), sum(sizes), Direction.UPLOAD, own)
+
+    def upload_folders(
+        self,
+        jobs: Sequence[FolderJob],
+        uploads: Sequence[FolderUpload],
+        observer: FolderObserver,
+        own: Callable[[FolderBatch[FolderJob]], None],
+    ) -> None:
+        """Carry out jobs, which are those of `uploads`, in the same way."""
+        sizes = [job.sent_bytes for job in jobs]
+        batch = FolderBatch(jobs, sizes, observer, label=self._settings.label, uploads=uploads)
+        self._share(batch, sum(len(job.files) for job in jobs), sum(sizes), Direction.UPLOAD_FOLDERS, own)
 
     def download(
-        self, fetches: Sequence[Fetch], observer: TransferObserver, own: Callable[[SharedBatch[Fetch]], None]
+        self, fetches: Sequence[Fetch], observer: TransferObserver, own: Callable[[TransferBatch[Fetch]], None]
     ) -> None:
         """Fetch files, in the same way."""
-        self._share(fetches, [fetch.size_bytes for fetch in fetches], Direction.DOWNLOAD, observer, own)
+        sizes = [fetch.size_bytes for fetch in fetches]
+        batch = TransferBatch(fetches, sizes, observer, label=self._settings.label)
+        self._share(batch, len(fetches), sum(sizes), Direction.DOWNLOAD, own)
 
     def _share(
         self,
-        items: Sequence[_Item],
-        sizes_bytes: Sequence[int],
+        batch: _OneBatch,
+        files: int,
+        size_bytes: int,
         direction: Direction,
-        observer: TransferObserver,
-        own: Callable[[SharedBatch[_Item]], None],
+        own: Callable[[_OneBatch], None],
     ) -> None:
-        batch = SharedBatch(items, sizes_bytes, observer, label=self._settings.label)
         sharing = self._sharing
-        if len(items) > 1 and (sum(sizes_bytes) >= sharing.from_bytes or len(items) >= sharing.from_files):
+        if batch.waiting > 1 and (size_bytes >= sharing.from_bytes or files >= sharing.from_files):
             # Those that are still on their way to the server join when they are there, if it is not over by then.
             for helper in self._all():
                 helper.join(batch, direction)
@@ -137,9 +154,7 @@ class _Helper:
     def __init__(self, settings: SftpSettings, limiter: RateLimiter | None, name: str) -> None:
         self._settings = settings
         self._limiter = limiter
-        self._batches: queue.SimpleQueue[tuple[SharedBatch[Job] | SharedBatch[Fetch], Direction] | None] = (
-            queue.SimpleQueue()
-        )
+        self._batches: queue.SimpleQueue[tuple[_Batch, Direction] | None] = queue.SimpleQueue()
         self._closed = False
         self._started_at = time.monotonic()
         #: Set once it has logged in, or will never.
@@ -160,7 +175,7 @@ class _Helper:
         """Whether it has ended, and not just now."""
         return not self._thread.is_alive() and time.monotonic() - self._started_at > _START_AGAIN_SECONDS
 
-    def join(self, batch: SharedBatch[Job] | SharedBatch[Fetch], direction: Direction) -> None:
+    def join(self, batch: _Batch, direction: Direction) -> None:
         """Help with a batch as soon as possible."""
         self._batches.put((batch, direction))
 
@@ -205,7 +220,7 @@ class _Helper:
             finally:
                 batch.leave()
 
-    def _serve(self, batch: SharedBatch[Job] | SharedBatch[Fetch], direction: Direction) -> None:
+    def _serve(self, batch: _Batch, direction: Direction) -> None:
         self._pipe.send(Begin(direction))
         told_to_stop = False
         while True:
@@ -227,9 +242,13 @@ class _Helper:
                 told_to_stop = True
 
 
-def _tell(batch: SharedBatch[Job] | SharedBatch[Fetch], progress: Progress) -> None:
+def _tell(batch: _Batch, progress: Progress) -> None:
     if progress.moved_bytes:
         batch.bytes_moved(progress.moved_bytes)
+    if isinstance(batch, FolderBatch):
+        for place, left in progress.folders:
+            batch.folder_done(place, left)
+        return
     for target, sha256 in progress.done:
         batch.file_done(target, sha256)
     for target, error in progress.skipped:

@@ -10,8 +10,11 @@ request number of 32 bits that the reply repeats. What servers say is in `sftp_r
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from replicator.destination.interface import FileAttributes
 
 VERSION = 3
 LENGTH = struct.Struct(">I")
@@ -68,9 +71,8 @@ class OpenFlag(IntEnum):
 _NEW_FILE = _U32.pack(OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request without its number."""
+class Request(NamedTuple):
+    """A request without its number. A tuple, for there are many."""
 
     kind: RequestType
     body: bytes
@@ -118,6 +120,11 @@ def read(handle: bytes, offset: int, length: int) -> Request:
     return Request(RequestType.READ, _string(handle) + _U64.pack(offset) + _U32.pack(length))
 
 
+def write(handle: bytes, offset: int, data: bytes) -> Request:
+    """Write bytes to an open file."""
+    return Request(RequestType.WRITE, _string(handle) + _U64.pack(offset) + _string(data))
+
+
 def write_head(number: int, handle: bytes, offset: int, length: int) -> bytes:
     """Return the start of a WRITE packet; `length` bytes of data follow it."""
     body = _string(handle) + _U64.pack(offset) + _U32.pack(length)
@@ -143,6 +150,19 @@ def mode_and_time(mode: int, modified_seconds: int) -> bytes:
     """Return attributes to be set: permission bits and the time, which becomes that of the last access too."""
     flags = _ATTRIBUTE_PERMISSIONS | _ATTRIBUTE_TIMES
     return struct.pack(">IIII", flags, mode, modified_seconds, modified_seconds)
+
+
+def all_attributes(attributes: FileAttributes) -> bytes:
+    """Return attributes to be set in one go.
+
+    OpenSSH sets the owner last, which takes setuid bits away, and tells of one failure only.
+    """
+    seconds = attributes.stored_seconds
+    if attributes.owner is None:
+        return mode_and_time(attributes.mode, seconds)
+    owner = attributes.owner
+    flags = _ATTRIBUTE_OWNER | _ATTRIBUTE_PERMISSIONS | _ATTRIBUTE_TIMES
+    return struct.pack(">IIIIII", flags, owner.user_id, owner.group_id, attributes.mode, seconds, seconds)
 
 
 def set_file_status(handle: bytes, attributes: bytes) -> Request:

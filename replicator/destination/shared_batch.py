@@ -9,27 +9,29 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from replicator.destination.interface import BulkObserver, FolderObserver, TransferObserver
 from replicator.errors import InterruptedTransferError, ReplicatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path, PurePosixPath
 
-    from replicator.destination.interface import TransferObserver
+    from replicator.destination.interface import FolderUpload
     from replicator.errors import SourceError
 
 _Item = TypeVar("_Item")
+_Observer = TypeVar("_Observer", bound=BulkObserver)
 
 
-class SharedBatch(Generic[_Item]):
+class SharedBatch(Generic[_Item, _Observer]):
     """The items that nobody has taken yet, and the observer of them all.
 
-    Implements `TransferObserver` for whoever moves items: the real observer is called by one thread at a time, and
-    not after it raised. Once something failed, or a stop was asked for, no more items are given out.
+    Implements `BulkObserver` for whoever moves items: the real observer is called by one thread at a time. Once
+    something failed, or a stop was asked for, no more items are given out.
     """
 
     def __init__(
-        self, items: Sequence[_Item], sizes_bytes: Sequence[int], observer: TransferObserver, *, label: str
+        self, items: Sequence[_Item], sizes_bytes: Sequence[int], observer: _Observer, *, label: str
     ) -> None:
         self._waiting = deque(zip(items, sizes_bytes, strict=True))
         self._observer = observer
@@ -74,16 +76,6 @@ class SharedBatch(Generic[_Item]):
         with self._lock:
             self._observer.bytes_moved(count)
 
-    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._observer.file_done(target, sha256)
-
-    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._observer.file_skipped(target, error)
-
     def stop_requested(self) -> bool:
         """Whether to begin nothing more, for one reason or another."""
         with self._lock:
@@ -126,3 +118,38 @@ class SharedBatch(Generic[_Item]):
                 raise self._error
             if self._waiting:
                 raise InterruptedTransferError(f"{self._label}: stopped before all files were moved")
+
+
+class TransferBatch(SharedBatch[_Item, TransferObserver]):
+    """A batch of single files; implements `TransferObserver`."""
+
+    def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._observer.file_done(target, sha256)
+
+    def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._observer.file_skipped(target, error)
+
+
+class FolderBatch(SharedBatch[_Item, FolderObserver]):
+    """A batch of folders, which are known by their places in `uploads`."""
+
+    def __init__(
+        self,
+        items: Sequence[_Item],
+        sizes_bytes: Sequence[int],
+        observer: FolderObserver,
+        *,
+        label: str,
+        uploads: Sequence[FolderUpload],
+    ) -> None:
+        super().__init__(items, sizes_bytes, observer, label=label)
+        self._uploads = uploads
+
+    def folder_done(self, place: int, left: Sequence[str]) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._observer.folder_done(self._uploads[place], left)

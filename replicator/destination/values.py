@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
+
+#: What any server takes in one request: larger files are none of a `FolderUpload`.
+SMALL_FILE_BYTES = 32 * 1024
 
 _LAST_SECOND = 0xFFFFFFFF
 
@@ -102,6 +105,36 @@ class Upload:
     part: PurePosixPath | None = None
     sync: bool = True
     optional: bool = False
+
+
+class SmallFile(NamedTuple):
+    """A regular file of at most `SMALL_FILE_BYTES`, as it was seen here. A tuple, for there are many.
+
+    `mode` is permission bits, of 0o7777; no setuid or setgid bit comes together with an owner.
+    """
+
+    name: str
+    size_bytes: int
+    mode: int
+    modified_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderUpload:
+    """Small files that lie in the local folder `source`, to be stored in `target`, unsynced.
+
+    `part` is a name at the destination that nobody else uses, in a folder that exists on the same file system:
+    files are put together under it with something added. If the folder `is_new`, it is missing there, or empty,
+    and is put together as `part` with all its files.
+    """
+
+    source: Path
+    target: PurePosixPath
+    files: tuple[SmallFile, ...]
+    part: PurePosixPath
+    owner: Owner | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,10 @@ from replicator.errors import (
 )
 from replicator.mirror.paths import folders_above
 from replicator.mirror.sending import Sending, Tally
+from replicator.mirror.small_files import SmallFileSender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination, FileAttributes
@@ -94,6 +95,16 @@ class Applier:
         self._staging = staging
         self._pace = pace
         self._clock = clock
+        self._small = SmallFileSender(
+            destination,
+            local,
+            staging,
+            there=self.there,
+            with_owner=with_owner,
+            pace=pace,
+            tally=self.tally,
+            on_sent=on_sent,
+        )
         #: Folders that do not let their owner work in them: they get their attributes when all is done.
         self._opened: set[str] = set()
 
@@ -110,6 +121,8 @@ class Applier:
         """
         paths: dict[PurePosixPath, str] = {}
         uploads = []
+        if not may_change:
+            items = self._send_small(items)
         for path, entry in items:
             source = self.local.source_of(path)
             if source is not None:
@@ -127,6 +140,29 @@ class Applier:
         for path, entry in items:
             if path in seen.done and not may_change:
                 self._on_sent(path, entry)
+
+    def send_new_folders(self, folders: Mapping[str, Mapping[str, LocalEntry]]) -> list[tuple[str, LocalEntry]]:
+        """Send folders that are missing or empty there, each of which `comes_whole`.
+
+        Returns the files that were left: they are all of their folder, which may still be missing then.
+        """
+        return self._small.send_folders(folders)
+
+    def comes_whole(self, entries: Mapping[str, LocalEntry]) -> bool:
+        """Say whether a new folder with just this in it can be sent as one piece."""
+        return self._small.takes_folder(entries) and not any(map(self._is_tentative, entries.values()))
+
+    def _send_small(self, items: Sequence[tuple[str, LocalEntry]]) -> list[tuple[str, LocalEntry]]:
+        """Send what can be sent with little ado; return the rest."""
+        small, rest = [], []
+        for item in items:
+            path, entry = item
+            if self._small.takes(entry) and not self._is_tentative(entry):
+                self.tentative.pop(path, None)
+                small.append(item)
+            else:
+                rest.append(item)
+        return [*rest, *self._small.send(small)]
 
     def _upload(self, path: str, entry: LocalEntry, source: Path, *, may_change: bool) -> Upload:
         attributes = entry.attributes(with_owner=self.with_owner)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replicator.destination.interface import EntryKind
 from replicator.mirror.apply import WORKABLE_MODE
-from replicator.mirror.paths import TOP, join, parents_first
+from replicator.mirror.paths import TOP, join, parent_of, parents_first
 from replicator.mirror.plan import FolderPlan, LocalEntry, plan_folder
 from replicator.mirror.scan import UnreadableError
 
@@ -78,21 +78,25 @@ class Findings:
 class _Batch:
     """What is to be done with the folders that were compared since the last batch."""
 
-    make: list[str] = field(default_factory=list)
+    #: A set in the order of its making.
+    make: dict[str, None] = field(default_factory=dict)
+    #: Folders that are missing or empty there, with all that is in them.
+    whole: dict[str, dict[str, LocalEntry]] = field(default_factory=dict)
     send: list[tuple[str, LocalEntry]] = field(default_factory=list)
     adjust: list[tuple[str, LocalEntry]] = field(default_factory=list)
     link: list[str] = field(default_factory=list)
     compare_link: list[str] = field(default_factory=list)
     finish: list[str] = field(default_factory=list)
+    send_files: int = 0
     send_bytes: int = 0
-    #: Folders whose entries are in `send` or the links.
+    #: Folders whose entries are in `whole`, `send` or the links.
     sources: int = 0
 
     @property
     def is_large(self) -> bool:
-        items = len(self.make) + len(self.send) + len(self.adjust) + len(self.link) + len(self.compare_link)
+        items = len(self.make) + len(self.adjust) + len(self.link) + len(self.compare_link)
         return (
-            items + len(self.finish) >= _BATCH_ITEMS
+            items + self.send_files + len(self.finish) >= _BATCH_ITEMS
             or self.send_bytes >= _BATCH_BYTES
             or self.sources >= _BATCH_FOLDERS
         )
@@ -177,7 +181,7 @@ class Comparison:
             if not local and visit.names is not None:
                 return
             chain = [*parents_first(visit.path), visit.path]
-            self._batch.make.extend(chain)
+            self._batch.make.update(dict.fromkeys(chain))
             self._batch.finish.extend(chain)
             entries = []
         if visit.names is not None:
@@ -195,19 +199,24 @@ class Comparison:
         for names in (plan.surplus, plan.blocked):
             findings.surplus.update((join(visit.path, name), is_folder) for name, is_folder in names.items())
         findings.blocked.update(join(visit.path, name) for name in plan.blocked)
-        if self._local.is_full and not self._batch.send:
+        if self._local.is_full and not self._batch.send_files:
             self._local.forget()
 
     def _note(self, visit: Visit, plan: FolderPlan, local: dict[str, LocalEntry]) -> None:
         """Put what is to be done into the batch."""
         path, batch = visit.path, self._batch
-        batch.send.extend((join(path, name), local[name]) for name in plan.send)
+        if visit.is_new and self._applier.comes_whole(local):
+            batch.make.pop(path, None)
+            batch.whole[path] = local
+        else:
+            batch.send.extend((join(path, name), local[name]) for name in plan.send)
+        batch.send_files += len(plan.send)
         batch.send_bytes += sum(local[name].size_bytes for name in plan.send)
         batch.adjust.extend((join(path, name), local[name]) for name in plan.adjust)
         batch.link.extend(join(path, name) for name in plan.link)
         batch.compare_link.extend(join(path, name) for name in plan.compare_link)
         batch.sources += bool(plan.send or plan.link or plan.compare_link)
-        batch.make.extend(join(path, name) for name in plan.make)
+        batch.make.update((join(path, name), None) for name in plan.make)
         self._waiting.extend(Visit(join(path, name), is_new=True) for name in plan.make)
         for name, entry in plan.enter.items():
             differs = local[name].differs(entry, with_owner=self._applier.with_owner)
@@ -238,8 +247,10 @@ class Comparison:
         applier = self._applier
         if not self._pace.may_begin():
             self._pace.wait()
-        applier.make_folders(batch.make)
-        applier.send(batch.send)
+        applier.make_folders(list(batch.make))
+        left = applier.send_new_folders(batch.whole)
+        applier.make_folders(list(dict.fromkeys(parent_of(path) for path, _ in left)))
+        applier.send([*left, *batch.send])
         applier.make_links(batch.link)
         applier.compare_links(batch.compare_link)
         applier.adjust(batch.adjust)

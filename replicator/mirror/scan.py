@@ -127,8 +127,16 @@ class LocalTree:
 
         Raises `UnreadableError`.
         """
-        folder = self._folder(parent_of(path))
-        return None if folder is None else Path(f"/proc/{os.getpid()}/fd/{folder}") / name_of(path)
+        folder = self.source_folder(parent_of(path))
+        return None if folder is None else folder / name_of(path)
+
+    def source_folder(self, folder: str) -> Path | None:
+        """Return a path by which any process of this user can open the folder until `forget`.
+
+        Raises `UnreadableError`.
+        """
+        descriptor = self._folder(folder)
+        return None if descriptor is None else Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
     def named(self, path: str) -> Path:
         """Return the path as people know it."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         Download,
         Entry,
         FileAttributes,
+        FolderObserver,
+        FolderUpload,
         Link,
         SymbolicLink,
         TransferObserver,
@@ -227,6 +229,11 @@ class MemoryDestination:
                 if not item.optional:
                     raise
                 observer.file_skipped(item.target, error)
+
+    def upload_folders(self, uploads: Sequence[FolderUpload], observer: FolderObserver) -> None:
+        """Leave them all."""
+        for item in uploads:
+            observer.folder_done(item, [file.name for file in item.files])
 
     def _upload(self, item: Upload, observer: TransferObserver) -> None:
         start = b""

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.destination.shared_batch import SharedBatch
+from replicator.destination.shared_batch import TransferBatch
 from replicator.errors import ConnectionLostError, InterruptedTransferError, NoSpaceError
 from tests.support.observer import RecordingObserver
 
 
-def batch_of(sizes_bytes: list[int], observer: RecordingObserver | None = None) -> SharedBatch[int]:
-    return SharedBatch(range(len(sizes_bytes)), sizes_bytes, observer or RecordingObserver(), label="place")
+def batch_of(sizes_bytes: list[int], observer: RecordingObserver | None = None) -> TransferBatch[int]:
+    return TransferBatch(range(len(sizes_bytes)), sizes_bytes, observer or RecordingObserver(), label="place")
 
 
 @given(st.lists(st.integers(0, 100), max_size=30), st.integers(1, 5), st.integers(0, 200))
