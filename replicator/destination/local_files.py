@@ -50,6 +50,9 @@ class SourceFile:
         if unsettled and not stat.S_ISREG(self._opened.st_mode):
             self.close()
             raise SourceChangedError(f"{path} is no file any more")
+        if unsettled and self._opened.st_size != size_bytes:
+            self.close()
+            raise SourceChangedError(f"{path} has {self._opened.st_size} bytes, expected {size_bytes}")
 
     def check_unchanged(self) -> None:
         """Raise `SourceChangedError` if the name has another file by now, or the file another size or time."""
