@@ -105,7 +105,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     transfers_to: dict[str, list[Transfer]] = {}
     pins: dict[str, list[CheckpointPin]] = {database.name: [] for database in config.databases}
     limiters = {destination.name: rate_limiter(destination) for destination in config.destinations}
-    precedences = {destination.name: Precedence(stop) for destination in config.destinations}
+    precedences = {destination.name: Precedence() for destination in config.destinations}
     for destination in config.destinations:
         settings = TransferSettings(
             destination_name=destination.name,

@@ -6,6 +6,24 @@ tried again: `TransientDestinationError` and `SourceChangedError` are; nothing e
 
 from __future__ import annotations
 
+import errno
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NO_ROOM_HINT: Final = "make room, or restore to another disk"
+_NOT_ALLOWED_HINT: Final = "run this as a user that may write there"
+#: What helps against the failures of a local disk.
+_TARGET_HINTS: Final = {
+    errno.ENOSPC: _NO_ROOM_HINT,
+    errno.EDQUOT: _NO_ROOM_HINT,
+    errno.EACCES: _NOT_ALLOWED_HINT,
+    errno.EPERM: _NOT_ALLOWED_HINT,
+    errno.EROFS: "the filesystem is mounted read-only: mount it writable, or restore to another disk",
+    errno.EIO: "the disk fails: restore to another disk",
+}
+
 
 class ReplicatorError(Exception):
     """Base of every error that this program raises on purpose.
@@ -40,6 +58,11 @@ class DamageError(ReplicatorError):
 
 class TargetError(ReplicatorError):
     """The local folder of a restore cannot be used: not empty, not writable, or its disk is full."""
+
+
+def target_error(action: str, path: Path, error: OSError) -> TargetError:
+    """Return what is wrong with a file or folder of a restore; `action` completes "cannot ..."."""
+    return TargetError(f"cannot {action} {path}: {error.strerror}", hint=_TARGET_HINTS.get(error.errno or 0, ""))
 
 
 # --- the source host ---------------------------------------------------------------------------------

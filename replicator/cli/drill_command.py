@@ -35,7 +35,11 @@ def drill_command(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", help="Where to restore to; default: as for all temporary files.", metavar="DIR"),
+        typer.Option(
+            "--folder",
+            help="Where to restore to; default: drill_folder, or as for temporary files.",
+            metavar="DIR",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +63,7 @@ def drill_command(
     )
     if not pairs:
         raise typer.BadParameter(f"no database of the configuration is sent to {destination}")
-    drills = _drill_all(pairs, folder and folder.absolute())
+    drills = _drill_all(pairs, folder.absolute() if folder else settings.service.drill_folder)
     print_result(reports.to_json(drills_document(drills)) if as_json else drills_text(drills))
     _end_with(drills)
 

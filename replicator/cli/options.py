@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
+# readable=False: that it cannot be read is said when it is read, with a remedy.
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE", readable=False)
+]
 OptionalConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The configuration file, for DESTINATION:DATABASE.", metavar="FILE"),
+    typer.Option(
+        "--config", "-c", help="The configuration file, for DESTINATION:DATABASE.", metavar="FILE", readable=False
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 SourceArgument = Annotated[

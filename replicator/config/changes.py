@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.config.model import Config, Section
+    from replicator.config.model import Config, DatabaseConfig, DestinationConfig, MirrorConfig, Section
 
 #: By the names of the fields. All others need a restart.
 _DATABASE: Final = frozenset({"interval_seconds", "ship_wal_seconds", "pin_budget_bytes", "min_free"})
+_MIRROR: Final[frozenset[str]] = frozenset()
 _DESTINATION: Final = frozenset({"keep", "limit_bytes_per_second"})
 _SERVICE: Final = frozenset(
     {
@@ -28,13 +29,8 @@ _SERVICE: Final = frozenset(
 #: What can be changed, but neither begun nor ended: there is a thread for it, or there is none.
 _NEEDS_BOTH: Final = frozenset({"ship_wal_seconds", "limit_bytes_per_second"})
 
-_Item = TypeVar("_Item", bound="_Named")
+_Item = TypeVar("_Item", "DatabaseConfig", "MirrorConfig", "DestinationConfig")
 _Values = TypeVar("_Values", bound="Section")
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +48,33 @@ class Changes:
 def changes_between(old: Config, new: Config) -> Changes:
     """Compare two configurations, section by section of the same name."""
     found = _Comparison()
-    databases = [
-        found.section(f"database {old_one.name}", old_one, new_one or old_one, _DATABASE)
-        for old_one in old.databases
-        for new_one in [_by_name(new.databases, old_one.name)]
-    ]
-    destinations = [
-        found.section(
-            f"destination {item.name}", item, _by_name(new.destinations, item.name) or item, _DESTINATION
-        )
-        for item in old.destinations
-    ]
-    service = found.section("service", old.service, new.service, _SERVICE)
     config = old.model_copy(
-        update={"databases": tuple(databases), "destinations": tuple(destinations), "service": service}
+        update={
+            "databases": found.sections("database", old.databases, new.databases, _DATABASE),
+            "mirrors": found.sections("mirror", old.mirrors, new.mirrors, _MIRROR),
+            "destinations": found.sections("destination", old.destinations, new.destinations, _DESTINATION),
+            "service": found.section("service", old.service, new.service, _SERVICE),
+        }
     )
-    come_and_gone = [
-        *_come_and_gone("database", old.databases, new.databases),
-        *_come_and_gone("destination", old.destinations, new.destinations),
-    ]
-    return Changes(config, tuple(found.changed), (*found.needs_restart, *come_and_gone))
+    return Changes(config, tuple(found.changed), (*found.needs_restart, *found.come_and_gone))
 
 
 class _Comparison:
     def __init__(self) -> None:
         self.changed: list[str] = []
         self.needs_restart: list[str] = []
+        self.come_and_gone: list[str] = []
+
+    def sections(
+        self, kind: str, old: Sequence[_Item], new: Sequence[_Item], changeable: frozenset[str]
+    ) -> tuple[_Item, ...]:
+        """Return the sections of a kind that are in force: those of `old`, as `section` says."""
+        before, after = {item.name: item for item in old}, {item.name: item for item in new}
+        self.come_and_gone += [f"{kind} {name}" for name in sorted(before.keys() ^ after.keys())]
+        return tuple(
+            self.section(f"{kind} {name}", item, after.get(name, item), changeable)
+            for name, item in before.items()
+        )
 
     def section(self, title: str, old: _Values, new: _Values, changeable: frozenset[str]) -> _Values:
         """Return the section that is in force: `old`, with those of the changed values that are `changeable`."""
@@ -93,12 +90,3 @@ class _Comparison:
             else:
                 self.needs_restart.append(key)
         return old.model_copy(update=updated)
-
-
-def _come_and_gone(section: str, old: Sequence[_Named], new: Sequence[_Named]) -> list[str]:
-    before, after = {item.name for item in old}, {item.name for item in new}
-    return [f"{section} {name}" for name in sorted(before ^ after)]
-
-
-def _by_name(items: Sequence[_Item], name: str) -> _Item | None:
-    return next((item for item in items if item.name == name), None)

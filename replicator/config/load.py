@@ -38,7 +38,8 @@ def _read(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
-        raise ConfigError(message, problems=(message,), hint="name the file with -c FILE") from error
+        hint = "name a file that this user may read" if isinstance(error, PermissionError) else "name the file"
+        raise ConfigError(message, problems=(message,), hint=f"{hint} with -c FILE") from error
     except UnicodeDecodeError as error:
         message = f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise ConfigError(message, problems=(message,)) from None

@@ -11,7 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from replicator.errors import SourceChangedError, SourceError, TargetError
+from replicator.errors import SourceChangedError, SourceError, TargetError, target_error
 from replicator.liveness import beat
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class SourceFile:
         if unsettled and not stat.S_ISREG(self._opened.st_mode):
             self.close()
             raise SourceChangedError(f"{path} is no file any more")
+        if unsettled and self._opened.st_size != size_bytes:
+            self.close()
+            raise SourceChangedError(f"{path} has {self._opened.st_size} bytes, expected {size_bytes}")
 
     def check_unchanged(self) -> None:
         """Raise `SourceChangedError` if the name has another file by now, or the file another size or time."""
@@ -173,20 +176,20 @@ class TargetFile:
             # A name that somebody made a link to elsewhere must not lead the write there.
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         except OSError as error:
-            raise TargetError(f"cannot write {path}: {error.strerror}") from error
+            raise target_error("write", path, error) from error
         try:
-            self._take_over(offset)
+            self._take_over(path, offset)
         except BaseException:
             self.close()
             raise
 
-    def _take_over(self, offset: int) -> None:
+    def _take_over(self, path: Path, offset: int) -> None:
         while self.position_bytes < offset:
             step = min(_HASH_CHUNK_BYTES, offset - self.position_bytes)
             try:
                 data = os.pread(self._fd, step, self.position_bytes)
             except OSError as error:
-                raise TargetError(f"cannot read back {self._path}: {error.strerror}") from error
+                raise target_error("read back", path, error) from error
             if not data:
                 raise TargetError(
                     f"{self._path} has {self.position_bytes} bytes, too few to go on from byte {offset}"
@@ -205,7 +208,7 @@ class TargetFile:
             try:
                 count = os.pwrite(self._fd, view, self.position_bytes)
             except OSError as error:
-                raise TargetError(f"cannot write {self._path}: {error.strerror}") from error
+                raise target_error("write", self._path, error) from error
             self.position_bytes += count
             view = view[count:]
 
@@ -216,7 +219,7 @@ class TargetFile:
                 os.ftruncate(self._fd, self.position_bytes)
                 os.fsync(self._fd)
             except OSError as error:
-                raise TargetError(f"cannot complete {self._path}: {error.strerror}") from error
+                raise target_error("complete", self._path, error) from error
             finally:
                 self.close()
         return self._hash.hexdigest()

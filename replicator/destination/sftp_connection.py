@@ -49,6 +49,7 @@ _FLUSH_AT_BYTES = 256 * 1024
 _LAST_NUMBER = 0xFFFFFFFF
 _LARGEST_HEAD_BYTES = 1024
 # What paramiko keeps of a read in part it moves in memory.
+_SHOWN_BYTES = 80
 _RECEIVE_BYTES = 4 << 20
 
 
@@ -275,8 +276,9 @@ class SftpConnection:
         (length,) = protocol.LENGTH.unpack_from(view, start)
         if not 0 < length <= LARGEST_PACKET_BYTES:
             raise ProtocolError(
-                f"{self._line.label}: the server sent a packet of {length} bytes over SFTP",
-                hint="does something in the login of this account print text?",
+                f"{self._line.label}: the server does not speak SFTP: it sent {_shown(view[start:])}",
+                hint="does the login of this account print text (.bashrc), or has it no shell? With"
+                " `ForceCommand internal-sftp` in sshd_config it needs none",
             )
         end: int = body + length
         return end if len(view) >= end else None
@@ -326,3 +328,8 @@ def _no_sftp(label: str) -> ProtocolError:
         f"{label}: the server lets the user in but offers no SFTP",
         hint="the account needs `Subsystem sftp internal-sftp` or `ForceCommand internal-sftp` in sshd_config",
     )
+
+
+def _shown(received: memoryview) -> str:
+    """Return the beginning of what is no packet; most of the time it is text."""
+    return repr(bytes(received[:_SHOWN_BYTES]).decode("utf-8", "replace").strip())

@@ -57,7 +57,10 @@ def refusal(reply: Reply, *, label: str, action: str, file_system: FileSystem | 
         if file_system.inodes and not file_system.free_inodes:
             return NoSpaceError(f"{what}: the filesystem has no inode left", hint="remove files there")
         if file_system.read_only:
-            return AccessDeniedError(f"{what}: the filesystem is mounted read-only")
+            return AccessDeniedError(
+                f"{what}: the filesystem is mounted read-only",
+                hint="mount it writable there; it may be so because the disk fails: see the server's log",
+            )
     kind = _ERRORS.get(reply.code, PermanentDestinationError)
     hint = ""
     if is_unexplained(reply):

@@ -37,6 +37,7 @@ logging.getLogger(_LOG_NAME).setLevel(logging.CRITICAL)
 # AES-GCM is about twice as fast here as what paramiko puts first.
 _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _UNREACHABLE_HINT = "is the host's name right, does sshd run there on that port, does a firewall let you through?"
+_NO_SSH_HINT = "is it sshd that listens on that port? If so, its own log says why it hung up (MaxStartups, a ban?)"
 _ALGORITHMS_OF_KEY = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
 
@@ -140,7 +141,7 @@ def _connect(line: SshLine, hop: Hop) -> socket.socket:
 
 
 def _connect_through(line: SshLine, hop: Hop) -> paramiko.Channel:
-    with line.translated(f"connect to {hop.name} through the jump host"):
+    with line.translated(f"connect to {hop.name} through the jump host", hint=_UNREACHABLE_HINT):
         try:
             return line.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0))
         except paramiko.ChannelException as error:
@@ -161,10 +162,13 @@ def _start(
     except FileNotFoundError:
         text = ""
     except OSError as error:
-        raise HostKeyError(f"{line.label}: cannot read {known_path}: {error.strerror}") from error
+        raise HostKeyError(
+            f"{line.label}: cannot read {known_path}: {error.strerror}",
+            hint="known_hosts must name a file that the user that runs this may read",
+        ) from error
     known = keys_of(text, hop.name)
 
-    with line.translated(f"begin SSH with {hop.name}"):
+    with line.translated(f"begin SSH with {hop.name}", hint=_NO_SSH_HINT):
         transport = paramiko.Transport(sock)
         line.add_transport(transport)
         transport.set_log_channel(_LOG_NAME)
@@ -246,5 +250,6 @@ def _authenticate(line: SshLine, hop: Hop, keys: UserKeys) -> None:
         )
     raise AuthenticationError(
         f"{line.label}: {hop.name} refused the user {hop.user} with {', '.join(refused)}",
-        hint=f"add the public key to the authorized_keys of {hop.user} on the server",
+        hint="let the server know the public half of the key (ssh-keygen -y -f FILE shows it) as one that"
+        f" may log in as {hop.user}: a line in authorized_keys",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+#: How the line of a public key begins.
+_PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 _USUAL_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -90,7 +93,7 @@ class UserKeys:
         except OSError as error:
             raise self._unusable(path, error.strerror or str(error)) from error
         except (ValueError, UnsupportedAlgorithm, paramiko.SSHException, UnknownKeyType) as error:
-            raise self._unusable(path, f"it is no private key ({error})") from error
+            raise self._unusable(path, _what_it_is(path)) from error
 
     def _check_private(self, path: Path) -> None:
         try:
@@ -108,3 +111,11 @@ class UserKeys:
             f"{self._label}: cannot use the identity file {path}: {reason}",
             hint="it must exist, be a private key, and be readable for the user that runs this",
         )
+
+
+def _what_it_is(path: Path) -> str:
+    # What the libraries say of it is for programmers.
+    with suppress(OSError):
+        if path.read_bytes().startswith(_PUBLIC):
+            return "it is the public key"
+    return "it is no private key"

@@ -196,7 +196,11 @@ class Applier:
     def make_links(self, paths: Iterable[str]) -> None:
         """Make symbolic links as they are here."""
         texts = ((path, self.local.read_link(path)) for path in paths)
-        links = [(path, SymbolicLink(self.there(path), text)) for path, text in texts if text is not None]
+        links = [
+            (path, SymbolicLink(self.there(path), text, part=self._staging.part()))
+            for path, text in texts
+            if text is not None
+        ]
         done = self._each(
             links,
             lambda some: self.destination.make_symlinks([link for _, link in some]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from replicator.mirror.paths import TOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,10 +40,17 @@ class Backlog:
             self._coalescer.move(source, target, self._clock(), is_folder=is_folder)
             self._changed.notify()
 
-    def take(self, *, most: int) -> Work:
-        """See `Coalescer.take`."""
+    def take(self, *, most: int, early: bool = False) -> Work:
+        """See `Coalescer.take`; with `early` what is not due yet is taken too."""
         with self._changed:
-            return self._coalescer.take(self._clock(), most=most)
+            return self._coalescer.take(math.inf if early else self._clock(), most=most)
+
+    def begin_comparison(self) -> Work:
+        """Return the moves that were noted. From now on, until the top is released, no other one is believed."""
+        with self._changed:
+            moves = self._coalescer.take(-math.inf, most=0)
+            self._coalescer.occupy(TOP, tree=True)
+            return moves
 
     def occupy(self, paths: Iterable[str], *, tree: bool = False) -> None:
         """See `Coalescer.occupy`."""

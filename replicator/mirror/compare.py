@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replicator.destination.interface import EntryKind
 from replicator.mirror.apply import WORKABLE_MODE
-from replicator.mirror.paths import TOP, join, parent_of, parents_first
+from replicator.mirror.paths import TOP, join, name_of, parent_of, parents_first
 from replicator.mirror.plan import FolderPlan, LocalEntry, plan_folder
 from replicator.mirror.scan import UnreadableError
 
@@ -72,6 +72,8 @@ class Findings:
     blocked: set[str] = field(default_factory=set)
     #: Files and links that the destination had in the folders that were compared.
     files: int = 0
+    #: Those that it did not have.
+    added: int = 0
 
 
 @dataclass(slots=True)
@@ -195,6 +197,9 @@ class Comparison:
         )
         folders = sum(plan.surplus.values()) + sum(plan.blocked.values())
         findings.files += len(entries) - len(plan.enter) - folders
+        if plan.send or plan.link:
+            there = {entry.name for entry in entries}
+            findings.added += sum(name not in there for name in (*plan.send, *plan.link))
         self._note(visit, plan, local)
         for names in (plan.surplus, plan.blocked):
             findings.surplus.update((join(visit.path, name), is_folder) for name, is_folder in names.items())
@@ -262,3 +267,11 @@ class Comparison:
 def whole_tree() -> Visit:
     """Return the visit that begins at the top."""
     return Visit(TOP)
+
+
+def visits_of(paths: Iterable[str]) -> list[Visit]:
+    """Return the visits that look at these paths only."""
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        names.setdefault(parent_of(path), set()).add(name_of(path))
+    return [Visit(folder, names=frozenset(found)) for folder, found in names.items()]

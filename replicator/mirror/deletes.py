@@ -33,9 +33,21 @@ class DeleteBudget:
         if self._left is not None:
             self._left += files
 
+    def grow(self, files: int) -> None:
+        """Say that the pass began with so many files more: a comparison has sent them."""
+        before = self.most
+        self.files += files
+        if self._left is not None:
+            self._left += self.most - before
+
     def end_exception(self) -> None:
         """Hold to the limit from now on."""
         self._unlimited = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it can be said how many may go: not before the first comparison has counted the files."""
+        return self._unlimited or self._left is not None
 
     @property
     def most(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from replicator.errors import SourceChangedError
 from replicator.liveness import own_pulse
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from replicator.errors import SourceError
 
 
+#: What it takes to send a file, besides its contents, in bytes that could be sent in that time.
+FILE_COST_BYTES: Final = 16 << 10
+
+
 class Pace(Protocol):
     """Says when work may go on that others go before."""
 
@@ -24,6 +28,9 @@ class Pace(Protocol):
 
     def wait(self) -> None:
         """Wait until it may. Raises `InterruptedTransferError` if it is time to stop."""
+
+    def note_sent(self, count_bytes: int) -> None:
+        """Hear of what was sent; not always on the thread that asks."""
 
 
 @dataclass(slots=True)
@@ -63,6 +70,7 @@ class Sending:
     def bytes_moved(self, count: int) -> None:
         """See `TransferObserver`."""
         self._tally.sent_bytes += count
+        self._pace.note_sent(count)
         if self._pulse:  # not always on this thread
             self._pulse.beat()
 
@@ -71,6 +79,7 @@ class Sending:
         path = self._paths[PurePosixPath(target)]
         self.done[path] = None
         self.over.add(path)
+        self._pace.note_sent(FILE_COST_BYTES)
 
     def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
         """See `TransferObserver`."""

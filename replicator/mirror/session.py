@@ -8,16 +8,17 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from replicator.destination.interface import EntryKind
 from replicator.errors import PermanentDestinationError, SourceError
 from replicator.mirror.apply import Applier
 from replicator.mirror.coalesce import Work
-from replicator.mirror.compare import Comparison, Findings, Visit, whole_tree
+from replicator.mirror.compare import Comparison, Findings, visits_of, whole_tree
+from replicator.mirror.counting import Counting
 from replicator.mirror.hard_links import HardLinks
-from replicator.mirror.name_search import find_names
-from replicator.mirror.paths import TOP, name_of, parent_of, parents_first
+from replicator.mirror.name_search import NameSearch
+from replicator.mirror.paths import TOP, parent_of, parents_first
 from replicator.mirror.remove import Remover
 from replicator.mirror.rules import Outcome
 from replicator.mirror.scan import LocalTree, UnreadableError
@@ -27,19 +28,18 @@ from replicator.mirror.sorting import SortedDoubts
 from replicator.mirror.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from replicator.destination.interface import Destination
     from replicator.mirror.apply import Tentative
     from replicator.mirror.backlog import Backlog
     from replicator.mirror.coalesce import Doubt, Move
+    from replicator.mirror.counting import Counts
     from replicator.mirror.deletes import DeleteBudget
     from replicator.mirror.plan import LocalEntry
     from replicator.mirror.remove import Refused
     from replicator.mirror.rules import MirrorRules
     from replicator.mirror.sending import Pace
-
-_SEARCH_SECONDS: Final = 2.0
 
 
 class MirrorSession:
@@ -67,8 +67,11 @@ class MirrorSession:
         self._tentative: dict[str, Tentative] = {}
         self._sent = SentFiles(clock)
         self._second_tries = SecondTries(backlog)
-        self._search_at_seconds = 0.0
+        self._search = NameSearch(self._hard_links, backlog, clock)
         self._moves_done = 0
+        self._counting = Counting()
+        #: What is gone, and may not be removed until the first comparison is over.
+        self._put_off: set[str] = set()
         #: Paths that are not as they are here, with the reason.
         self.failures: dict[str, str] = {}
         #: Why something was not removed since the last comparison began.
@@ -77,6 +80,11 @@ class MirrorSession:
     def reset(self) -> None:
         """Say that the connection was lost: begin anew, whoever writes there now."""
         self._staging = None
+
+    @property
+    def counts(self) -> Counts:
+        """What was done since this object was made."""
+        return self._counting.counts
 
     # --- passes --------------------------------------------------------------------------------------
 
@@ -88,17 +96,22 @@ class MirrorSession:
         self._backlog.release(self.failures)
         self._second_tries.begin_anew()
         self.failures, self.refused = {}, None
-        with self._open(pace) as applier:
-            outcome = Outcome(applier.tally)
-            comparison = self._comparison(applier, pace, outcome, between)
-            # Otherwise a move would rely on what is being looked at.
-            self._backlog.occupy([TOP], tree=True)
-            try:
+        # A later move would rely on what is being looked at; an earlier one would come after what followed it.
+        moves = self._backlog.begin_comparison()
+        try:
+            if moves:
+                self.apply(moves, pace)
+            with self._open(pace) as applier:
+                outcome = Outcome(applier.tally)
+                comparison = self._comparison(applier, pace, outcome, between)
                 findings = comparison.run([whole_tree()])
                 self._remove(applier, comparison, findings, outcome, files_there=findings.files)
+                self._budget.grow(findings.added)
                 self._finish(applier, outcome, rest_seconds)
-            finally:
-                self._backlog.release([TOP])
+        finally:
+            self._backlog.release([TOP])
+            while self._put_off:
+                self._backlog.touch(self._put_off.pop(), tree=True, fresh=True)
         return outcome
 
     def apply(self, work: Work, pace: Pace) -> Outcome:
@@ -115,9 +128,10 @@ class MirrorSession:
                 self._finish(applier, outcome, 0.0)
         except BaseException:
             self._backlog.give_back(Work(work.moves[self._moves_done :], work.doubts))
-            for move in work.moves[: self._moves_done]:  # their folders may not have got their times
-                for path in (move.source, move.target):
-                    self._backlog.touch(parent_of(path))
+            done = [path for move in work.moves[: self._moves_done] for path in (move.source, move.target)]
+            self._backlog.release(done)
+            for path in done:  # their folders may not have got their times
+                self._backlog.touch(parent_of(path))
             raise
         unsettled = self.failures.keys() | self._tentative.keys()
         self._backlog.release(doubt.path for doubt in work.doubts if doubt.path not in unsettled)
@@ -128,8 +142,10 @@ class MirrorSession:
         """Give files their own time whose second is over, and look for names that are not known."""
         with self._open(pace) as applier:
             self._settle(applier)
-            if self._hard_links.incomplete and self._clock() >= self._search_at_seconds:
-                self._search(applier.local)
+            for path in applier.tally.failures:
+                self._backlog.touch(path, fresh=True)
+            if self._search.due_in_seconds == 0:
+                self._search.run(applier.local)
 
     @property
     def settles_in_seconds(self) -> float | None:
@@ -142,10 +158,8 @@ class MirrorSession:
     def tidies_in_seconds(self) -> float | None:
         """After how long `tidy` has anything to do; None if there is nothing."""
         settles = self.settles_in_seconds
-        if not self._hard_links.incomplete:
-            return settles
-        searches = max(0.0, self._search_at_seconds - self._clock())
-        return searches if settles is None else min(settles, searches)
+        searches = self._search.due_in_seconds
+        return min((seconds for seconds in (settles, searches) if seconds is not None), default=None)
 
     # --- beginning and end ---------------------------------------------------------------------------
 
@@ -154,7 +168,7 @@ class MirrorSession:
         with LocalTree(self._rules.path, self._rules.excludes) as local:
             self._check_source(local)
             staging = self._staging or self._prepare()
-            yield Applier(
+            applier = Applier(
                 self._destination,
                 self._top,
                 local,
@@ -165,6 +179,8 @@ class MirrorSession:
                 on_sent=self._sent.remember,
                 clock=self._clock,
             )
+            with self._counting.of(applier.tally):
+                yield applier
 
     def _check_source(self, local: LocalTree) -> None:
         device, _ = local.identity
@@ -214,14 +230,6 @@ class MirrorSession:
         applier.tally.changed.clear()
         self._backlog.release(over)
 
-    def _search(self, local: LocalTree) -> None:
-        """Look for all names of files that were given another one."""
-        begun = self._clock()
-        for path in find_names(local, self._hard_links):
-            self._backlog.touch(path, fresh=True)
-        # However large the tree, most of the time is not spent searching.
-        self._search_at_seconds = self._clock() + max(_SEARCH_SECONDS, 20 * (self._clock() - begun))
-
     # --- events --------------------------------------------------------------------------------------
 
     def _move(self, applier: Applier, moves: tuple[Move, ...]) -> None:
@@ -261,7 +269,7 @@ class MirrorSession:
         applier.send([(path, entry) for path, entry in found.send if not self._sent.has(path, entry)])
         applier.make_links(found.links)
         self._budget.earn(len(found.born))
-        if found.gone and self._rules.delete:
+        if found.gone and self._rules.delete and self._may_remove(found.gone):
             refused = self._remover(applier).run(dict.fromkeys(found.gone, False))
             outcome.refused = refused or outcome.refused
             for path in found.gone:
@@ -300,7 +308,7 @@ class MirrorSession:
         self, applier: Applier, comparison: Comparison, paths: set[str], outcome: Outcome, *, fresh: bool
     ) -> None:
         if paths:
-            findings = comparison.run(_visits(paths), fresh=fresh)
+            findings = comparison.run(visits_of(paths), fresh=fresh)
             self._remove(applier, comparison, findings, outcome)
 
     # --- removal -------------------------------------------------------------------------------------
@@ -315,6 +323,8 @@ class MirrorSession:
         files_there: int | None = None,
     ) -> None:
         if self._rules.delete:
+            if files_there is None and not self._may_remove(findings.surplus):
+                return
             refused = self._remover(applier).run(
                 findings.surplus, blocked=findings.blocked, files_there=files_there
             )
@@ -322,18 +332,16 @@ class MirrorSession:
             if findings.surplus:
                 self._sent.clear()
             if findings.blocked and refused is None:
-                findings = comparison.run(_visits(findings.blocked), fresh=True)
+                findings = comparison.run(visits_of(findings.blocked), fresh=True)
         for path in findings.blocked:
             reason = "is another kind of thing at the destination, which may not be removed"
             applier.tally.failures[path] = reason
 
+    def _may_remove(self, paths: Iterable[str]) -> bool:
+        """Say whether it is known how much may go; if not, have these looked at when the comparison is over."""
+        if not self._budget.is_known:
+            self._put_off.update(paths)
+        return self._budget.is_known
+
     def _remover(self, applier: Applier) -> Remover:
         return Remover(applier, self._rules.excludes, self._budget)
-
-
-def _visits(paths: set[str]) -> list[Visit]:
-    """Return the visits that look at these paths only."""
-    names: dict[str, set[str]] = {}
-    for path in paths:
-        names.setdefault(parent_of(path), set()).add(name_of(path))
-    return [Visit(folder, names=frozenset(found)) for folder, found in names.items()]

@@ -200,8 +200,9 @@ class TreeWatcher:
             self._touch(path)
 
     def _on_file_moved(self, half: _HalfMove | None, path: str) -> None:
-        is_excluded = self._excludes.covers(path, is_folder=False)
-        if half is not None and not self._excludes.covers(half.path, is_folder=False):
+        # A folder that has come to be excluded with a move may still be watched.
+        is_excluded = self._excludes.covers_any(path, is_folder=False)
+        if half is not None and not self._excludes.covers_any(half.path, is_folder=False):
             if not is_excluded:
                 self._tell_move(half.path, path, is_folder=False)
             else:
@@ -210,8 +211,8 @@ class TreeWatcher:
             self._touch(path, fresh=True)
 
     def _on_folder_moved(self, half: _HalfMove | None, above: WatchedFolder, path: str) -> None:
-        was_here = half is not None and not self._excludes.covers(half.path, is_folder=True)
-        if self._excludes.covers(path, is_folder=True):
+        was_here = half is not None and not self._excludes.covers_any(half.path, is_folder=True)
+        if self._excludes.covers_any(path, is_folder=True):
             if half is not None and was_here:
                 self._folders.drop(half.path)
                 self._touch(half.path, tree=True, fresh=True)

@@ -5,11 +5,12 @@ Everything read here is untrusted; a damaged generation is reported, not fatal. 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.destination.interface import EntryKind
-from replicator.errors import DamageError, NotFoundError, ProtocolError
+from replicator.errors import DamageError, DestinationError, NotFoundError, ProtocolError
 from replicator.replica.catalog import (
     CATALOG_LIMIT_BYTES,
     compare_with_listing,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 CURRENT = "current"
 PREVIOUS = "prev"
 
+_NAMES_SHOWN = 10
 _SOUND_HINT = "take another generation; `replicator verify --all` says which are sound"
 
 
@@ -233,7 +235,10 @@ def _describe(
 
 def no_replica(destination: Destination, layout: ReplicaLayout) -> NotFoundError:
     """Return the error that says that nothing was published yet."""
-    return NotFoundError(
-        f"{destination.label}: there is no replica in {layout.folder}",
-        hint="the source is the folder that holds checkpoint_current; has a publish finished yet?",
-    )
+    hint = "the source is the folder that holds checkpoint_current; has a publish finished yet?"
+    with suppress(DestinationError):  # it was not asked for, and may be closed to us
+        entries = destination.list_folder(layout.folder.parent)
+        folders = sorted(entry.name for entry in entries if entry.kind is EntryKind.FOLDER)
+        if others := [name for name in folders if not name.startswith(".") and name != layout.folder.name]:
+            hint += f" Beside it there is: {', '.join(others[:_NAMES_SHOWN])}"
+    return NotFoundError(f"{destination.label}: there is no replica in {layout.folder}", hint=hint)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from replicator.errors import TargetError
+from replicator.errors import TargetError, target_error
 from replicator.replica.layout import GenerationId, parse_database_file
 from replicator.rocksdb.filenames import CURRENT_NAME
 
@@ -65,7 +65,7 @@ class TargetFolder:
             if not self.path.exists():
                 return
             if not self.path.is_dir():
-                raise TargetError(f"{self.path} is not a folder")
+                raise TargetError(f"{self.path} is not a folder", hint="name a folder; it need not exist yet")
             name = next(iter(sorted(os.listdir(self.path))), None)  # noqa: PTH208 - names are all that is asked
         if name is not None:
             raise TargetError(
@@ -111,7 +111,7 @@ class TargetFolder:
         except FileNotFoundError:
             return set()
         except OSError as error:
-            raise self._error("look into", error) from error
+            raise target_error("look into", self.path, error) from error
         return {name for name in names if parse_database_file(name.removesuffix(PART_SUFFIX))}
 
     def has(self, file: CatalogFile) -> bool:
@@ -192,10 +192,7 @@ class TargetFolder:
         try:
             yield
         except OSError as error:
-            raise self._error(action, error) from error
-
-    def _error(self, action: str, error: OSError) -> TargetError:
-        return TargetError(f"cannot {action} {self.path}: {error.strerror}")
+            raise target_error(action, self.path, error) from error
 
 
 def _sync_folder(path: Path) -> None:

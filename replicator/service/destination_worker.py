@@ -87,7 +87,7 @@ class DestinationWorker:
         self._stop = stop
         self._display = display
         self._reporter = reporter
-        self._precedence = precedence or Precedence(stop)
+        self._precedence = precedence or Precedence()
         self._condition = threading.Condition()
         #: Databases that have something to transfer, each with the time (monotonic) from which on it may be tried.
         self._due: dict[str, float] = {}

@@ -15,7 +15,7 @@ from replicator.service.mirror_status import MirrorStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from replicator.mirror.sending import Tally
+    from replicator.mirror.counting import Counts
     from replicator.service.events import Listener
     from replicator.service.mirror_status import WatchedMirror
 
@@ -35,26 +35,28 @@ class MirrorBoard:
         self._told: set[tuple[str, str]] = set()
         self._clock = clock
         self._lock = threading.Lock()
+        self._backlogs: dict[tuple[str, str], Callable[[], int]] = {}
         self._mirrors = {
             (mirror.name, destination): MirrorStatus(mirror.name, destination)
             for mirror in watched
             for destination in mirror.destinations
         }
 
-    def changed(
-        self, mirror: str, destination: str, tally: Tally, *, failed_files: int, refused_deletes: int
-    ) -> None:
-        """Note what a pass came to; what failed or was refused counts from the last comparison on."""
-        status = self._of(mirror, destination)
+    def counted(self, mirror: str, destination: str, *, counts: Counts) -> None:
+        """Note what was done since the service was started."""
         self._put(
             replace(
-                status,
-                files=status.files + tally.files,
-                sent_bytes=status.sent_bytes + tally.sent_bytes,
-                deletes=status.deletes + tally.deletes,
-                failed_files=failed_files,
-                refused_deletes=refused_deletes,
+                self._of(mirror, destination),
+                files=counts.files,
+                sent_bytes=counts.sent_bytes,
+                deletes=counts.deletes,
             )
+        )
+
+    def incomplete(self, mirror: str, destination: str, *, failed_files: int, refused_deletes: int) -> None:
+        """Note what failed or was refused since the last comparison began."""
+        self._put(
+            replace(self._of(mirror, destination), failed_files=failed_files, refused_deletes=refused_deletes)
         )
 
     def compared(self, mirror: str, destination: str) -> None:
@@ -65,9 +67,9 @@ class MirrorBoard:
         """Note how long something took from its event to the destination."""
         self._put(replace(self._of(mirror, destination), last_delay_seconds=delay_seconds))
 
-    def backlog(self, mirror: str, destination: str, *, files: int) -> None:
-        """Note how many paths wait to be looked at."""
-        self._put(replace(self._of(mirror, destination), backlog_files=files))
+    def follow_backlog(self, mirror: str, destination: str, files: Callable[[], int]) -> None:
+        """Let `files` tell how many paths wait to be looked at, whenever somebody wants to know."""
+        self._backlogs[mirror, destination] = files
 
     def watching(self, mirror: str, *, unwatched_folders: int | None) -> None:
         """Note how many folders are not watched; None if none is."""
@@ -127,7 +129,11 @@ class MirrorBoard:
     def snapshot(self) -> tuple[MirrorStatus, ...]:
         """Return all that is known now."""
         with self._lock:
-            return tuple(self._mirrors.values())
+            mirrors = tuple(self._mirrors.items())
+        return tuple(
+            replace(status, backlog_files=self._backlogs[key]()) if key in self._backlogs else status
+            for key, status in mirrors
+        )
 
     def _of(self, mirror: str, destination: str) -> MirrorStatus:
         with self._lock:

@@ -7,6 +7,7 @@ paths.
 
 from __future__ import annotations
 
+import math
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -28,10 +29,11 @@ from replicator.units import format_duration, format_size
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from replicator.destination.interface import Destination
     from replicator.mirror.backlog import Backlog
+    from replicator.mirror.coalesce import Doubt
     from replicator.mirror.deletes import DeleteBudget
     from replicator.mirror.remove import Refused
     from replicator.mirror.rules import Outcome
@@ -87,17 +89,23 @@ class MirrorWorker:
         self._backlog = backlog
         self._budget = budget
         self._board = board
-        self._bulk = BulkPace(precedence, stop)
-        self._steady = SteadyPace(stop)
+        self._bulk = BulkPace(precedence, stop, self._work_meanwhile)
+        self._steady = SteadyPace(precedence, stop)
         self._rescan_seconds = rescan_seconds
         self._ready = ready
         self._stop = stop
         self._compare_at = 0.0
+        self._is_comparing = False
+        #: What was done in the middle of a batch of a comparison.
+        self._done_meanwhile: list[Doubt] = []
+        #: How many paths were taken out of the backlog and are not done.
+        self._under_way = 0
         self._wait_seconds = _FIRST_WAIT_SECONDS
         self._is_failing = False
         #: What was told last of what is wrong with single files.
         self._problem = ""
         self._special: set[str] = set()
+        board.follow_backlog(name, destination_name, lambda: len(backlog) + self._under_way)
 
     def wake(self) -> None:
         """Make `run` notice at once that it is to stop; from any thread."""
@@ -126,7 +134,9 @@ class MirrorWorker:
         try:
             for left in reversed(range(_MOST_TRIES)):
                 try:
-                    self._compare(self._between, rest_seconds=_REST_SECONDS)
+                    self._compare(rest_seconds=_REST_SECONDS)
+                    while self._do_events(early=True):
+                        pass
                     while (wait_seconds := self._session.settles_in_seconds) is not None:
                         time.sleep(wait_seconds)
                         self._session.tidy(self._steady)
@@ -156,8 +166,7 @@ class MirrorWorker:
         beat()
         now = time.monotonic()
         if now >= self._compare_at:
-            self._compare(self._between)
-            self._compare_at = time.monotonic() + self._rescan_seconds
+            self._compare()
         elif self._do_events():
             return
         elif self._session.tidies_in_seconds == 0:
@@ -172,32 +181,56 @@ class MirrorWorker:
 
     def _between(self) -> None:
         """While a comparison goes on, small changes do not wait for its end."""
+        self._note_counts()
+        self._look_again()
         while self._do_events():
             pass
 
-    def _do_events(self) -> bool:
-        """Do what is due; say whether there was anything."""
-        work = self._backlog.take(most=_MOST_DOUBTS)
-        self._board.backlog(**self._names, files=len(self._backlog) + len(work.doubts))
+    def _work_meanwhile(self, seconds: float) -> None:
+        """Nor do they while it waits for a publish. They are looked at again: what it goes on with is older."""
+        self._backlog.wait(seconds)
+        while work := self._do_events():
+            self._done_meanwhile += work.doubts
+
+    def _look_again(self) -> None:
+        doubts, self._done_meanwhile = self._done_meanwhile, []
+        for doubt in doubts:
+            self._backlog.touch(doubt.path, tree=doubt.tree, fresh=doubt.fresh)
+
+    def _do_events(self, *, early: bool = False) -> Work:
+        """Do what is due, or with `early` what will be, and return it."""
+        work = self._backlog.take(most=_MOST_DOUBTS, early=early)
         if any(doubt.path == TOP and doubt.tree for doubt in work.doubts):
             self._compare_at = 0.0
-            self._backlog.release([TOP])
+            if not self._is_comparing:  # else it is occupied until that ends
+                self._backlog.release([TOP])
             work = Work(work.moves, tuple(doubt for doubt in work.doubts if doubt.path != TOP))
         if not work:
-            return False
-        outcome = self._session.apply(work, self._steady)
+            return work
+        self._under_way = len(work.moves) + len(work.doubts)
+        try:
+            outcome = self._session.apply(work, self._steady)
+        finally:
+            self._under_way = 0
         self._note(outcome)
-        now = time.monotonic()
         if work.doubts:
-            delay_seconds = max(now - doubt.since_seconds for doubt in work.doubts)
+            delay_seconds = time.monotonic() - min(doubt.since_seconds for doubt in work.doubts)
             self._board.delayed(**self._names, delay_seconds=delay_seconds)
-        self._board.backlog(**self._names, files=len(self._backlog))
-        return True
+        return work
 
-    def _compare(self, between: Callable[[], None], *, rest_seconds: float = 0.0) -> None:
+    def _compare(self, *, rest_seconds: float = 0.0) -> None:
         begun = time.monotonic()
-        self._compare_at = 0.0
-        outcome = self._session.compare_all(self._bulk, between=between, rest_seconds=rest_seconds)
+        # Whoever asks for a comparison from now on means another one.
+        self._compare_at, self._is_comparing = math.inf, True
+        try:
+            outcome = self._session.compare_all(self._bulk, between=self._between, rest_seconds=rest_seconds)
+        except BaseException:
+            self._compare_at = 0.0
+            raise
+        finally:
+            self._is_comparing = False
+            self._look_again()
+        self._compare_at = min(self._compare_at, time.monotonic() + self._rescan_seconds)
         self._note(outcome)
         self._budget.end_exception()
         self._board.compared(**self._names)
@@ -215,12 +248,9 @@ class MirrorWorker:
     def _note(self, outcome: Outcome) -> None:
         """Tell what a pass came to; that it went through means that the destination works."""
         failures, refused = self._session.failures, self._session.refused
-        self._board.changed(
-            self.name,
-            self.destination_name,
-            outcome.tally,
-            failed_files=len(failures),
-            refused_deletes=refused.files if refused else 0,
+        self._note_counts()
+        self._board.incomplete(
+            **self._names, failed_files=len(failures), refused_deletes=refused.files if refused else 0
         )
         self._wait_seconds = _FIRST_WAIT_SECONDS
         if self._is_failing:
@@ -244,6 +274,9 @@ class MirrorWorker:
             first=[f"{path}: {reason}" for path, reason in list(failures.items())[:_MOST_NAMED]],
         )
 
+    def _note_counts(self) -> None:
+        self._board.counted(**self._names, counts=self._session.counts)
+
     def _note_special(self, path: str) -> None:
         if path not in self._special and len(self._special) < _MOST_SPECIAL:
             self._special.add(path)
@@ -251,6 +284,7 @@ class MirrorWorker:
 
     def _note_failure(self, error: ReplicatorError) -> None:
         self._session.reset()
+        self._note_counts()
         self._problem = ""
         kind = error.kind if isinstance(error, DestinationError) else "source"
         if isinstance(error, PermanentDestinationError):
@@ -263,7 +297,6 @@ class MirrorWorker:
             next_try_at_seconds=time.time() + self._wait_seconds,
             will_heal=isinstance(error, TransientDestinationError) and self._wait_seconds < _LONGEST_WAIT_SECONDS,
         )
-        self._board.backlog(**self._names, files=len(self._backlog))
         if not self._is_failing:
             self._is_failing = True
             log = _log.warning if isinstance(error, TransientDestinationError) else _log.error

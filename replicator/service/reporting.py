@@ -54,7 +54,7 @@ class Reporting:
             *servers,
             hold_state_dir(config.state_dir),
             self._hooks,
-            StateWriter(self.board, config.state_dir, mirrors=self.mirrors),
+            StateWriter(self.board, config.state_dir, mirrors=self.mirrors, vitals=self.vitals),
             Heartbeat(self.vitals, self.board, manager, mirrors=self.mirrors),
             self._switch,
         )

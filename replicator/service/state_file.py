@@ -14,6 +14,7 @@ import structlog
 
 from replicator import __version__
 from replicator.errors import ReplicatorError
+from replicator.liveness import Vitals, beat
 from replicator.service.mirror_board import MirrorBoard
 from replicator.service.state_document import decode_state, encode_state
 from replicator.service.status import RunState, ServiceState
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 STATE_NAME: Final = "status.json"
 
+_THREAD_NAME: Final = "state file"
 _LOOK_EVERY_SECONDS: Final = 1.0
 #: Even if nothing changes: a reader tells by it that the service lives.
 _HEARTBEAT_SECONDS: Final = 5.0
@@ -40,7 +42,8 @@ _log = structlog.get_logger()
 class StateWriter:
     """Writes what the board shows to the state file, from entry into the `with` block to its end.
 
-    A folder that cannot be written to is told once; nothing is raised for it.
+    A folder that cannot be written to is told once; nothing is raised for it. One that does not answer is a hang,
+    which `vitals` shows: readers would take the service for dead.
     """
 
     def __init__(
@@ -49,14 +52,16 @@ class StateWriter:
         state_dir: Path,
         *,
         mirrors: MirrorBoard | None = None,
+        vitals: Vitals | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._board = board
         self._mirrors = mirrors or MirrorBoard([])
+        self._vitals = vitals or Vitals()
         self._path = state_dir / STATE_NAME
         self._clock = clock
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="state file")
+        self._thread = threading.Thread(target=self._run, name=_THREAD_NAME)
         self._started_at_seconds = clock()
         self._has_warned = False
         self._written: tuple[object, ...] | None = None
@@ -77,8 +82,10 @@ class StateWriter:
         self._write(RunState.STOPPED, self._board.snapshot(), self._mirrors.snapshot())
 
     def _run(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_SECONDS):
-            self._look()
+        with self._vitals.watch(_THREAD_NAME):
+            while not self._stop.wait(_LOOK_EVERY_SECONDS):
+                beat()
+                self._look()
 
     def _look(self) -> None:
         shown = self._board.snapshot(), self._mirrors.snapshot()

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.destination.interface import EntryKind, FileAttributes, Owner, SymbolicLink, Upload
-from replicator.errors import DestinationError, NotFoundError, PermanentDestinationError, ProtocolError
+from replicator.errors import (
+    DestinationError,
+    NotFoundError,
+    PermanentDestinationError,
+    ProtocolError,
+    SourceChangedError,
+)
 from tests.support.observer import RecordingObserver
 from tests.support.places import at, entry, names, read, source, works
 
@@ -456,6 +462,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_put_in_place(
     assert [name for name, _ in observer.done] == ["good"]
     assert names(place) == {"changing", "good"}
     assert read(place, "changing") == b"before"
+
+
+def test_a_file_that_has_grown_since_it_was_looked_at_is_not_put_in_place(place: Destination, local: Path) -> None:
+    grown = source(local, b"a beginning of this is neither the old file nor the new one", "grown")
+    observer = RecordingObserver()
+    place.upload([Upload(grown, at("grown"), 11, sync=False, optional=True)], observer)
+    assert [(name, type(error)) for name, error in observer.skipped] == [("grown", SourceChangedError)]
+    assert names(place) == set()
 
 
 # --- odd names ---------------------------------------------------------------------------------------

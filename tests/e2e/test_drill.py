@@ -180,6 +180,17 @@ def test_a_folder_without_room_is_named_with_its_option(
     assert "--folder" in failed.output
 
 
+def test_the_folder_of_the_configuration_is_where_a_drill_restores_to(
+    config: ConfigFile, states: TwoStates, tmp_path: Path
+) -> None:
+    config.database("app", states.begin(tmp_path / "db")).directory("here", tmp_path / "here")
+    config.service["drill_folder"] = tmp_path / "nothing"
+    run_program("run", "-c", config.write(), "--once")
+    failed = run_program("drill", "-c", config.path, code=FAILED)
+    assert str(tmp_path / "nothing") in failed.output
+    run_program("drill", "-c", config.path, "--folder", tmp_path)
+
+
 def test_wrong_names(config: ConfigFile, states: TwoStates, tmp_path: Path) -> None:
     config.database("app", states.begin(tmp_path / "db"), destinations=["here"])
     config.directory("here", tmp_path / "here").directory("idle", tmp_path / "idle").write()

@@ -15,6 +15,7 @@ import pytest
 
 from replicator.demo.settings import PrimarySettings
 from tests.support.hosts import PROJECT
+from tests.support.program import PROGRAM
 from tests.support.published import wait_until
 from tests.support.runbook import commands_of
 from tests.support.world import (
@@ -311,6 +312,17 @@ SCENARIOS: dict[str, Callable[[World, str], None]] = {
     "The first transfer over a slow line": seeded,
     "continuwuity, step by step": continuwuity,
 }
+
+
+def test_an_update_restarts_the_service_and_leaves_it_its_user(world: World) -> None:
+    primary = world.hosts["primary"]
+    before = primary.sh("systemctl show --value --property=MainPID replicator")
+    assert is_active(primary, "replicator")
+    primary.sh(f"scripts/install --program {PROGRAM}")
+    assert is_active(primary, "replicator")
+    assert primary.sh("systemctl show --value --property=MainPID replicator") != before
+    assert primary.sh("ps -o user= $(systemctl show --value --property=MainPID replicator)").strip() == "conduwuit"
+    assert "replicator:" not in primary.path("/etc/passwd").read_text()
 
 
 def test_the_service_is_taken_off_a_host_again(world: World) -> None:

@@ -3,102 +3,46 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.errors import ConnectionLostError
-from replicator.mirror.backlog import Backlog
-from replicator.mirror.coalesce import Coalescer, Doubt, Work
-from replicator.mirror.deletes import DeleteBudget
-from replicator.mirror.excludes import Excludes
-from replicator.mirror.rules import MirrorRules
-from replicator.mirror.session import MirrorSession
-from replicator.mirror.staging import MirrorSource
-from replicator.service.precedence import BulkPace, Precedence, SteadyPace
-from tests.support.memory_destination import MemoryDestination
+from replicator.errors import AccessDeniedError, ConnectionLostError
+from replicator.mirror.coalesce import Move
+from replicator.service.precedence import BulkPace, SteadyPace
+from tests.support.mirror_in_memory import MirrorInMemory
 
-
-class Mirror:
-    """A source with nothing in it, and a session."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        self.now = 0.0
-        #: What is to be refused, once.
-        self.breaks: set[tuple[str, str]] = set()
-        self.there = MemoryDestination(before_change=self._step)
-        self.stop = threading.Event()
-        self.precedence = Precedence(self.stop)
-        rules = MirrorRules(
-            name="media",
-            path=source,
-            source=MirrorSource("host", "path"),
-            excludes=Excludes([]),
-            delete=True,
-            take_over=False,
-            take_over_command="",
-        )
-        self.session = MirrorSession(
-            rules,
-            self.there,
-            Backlog(Coalescer(0.0, 0.0)),
-            DeleteBudget(lambda files: files),
-            clock=lambda: self.now,
-        )
-
-    def _step(self, action: str, path: PurePosixPath) -> None:
-        if (action, str(path)) in self.breaks:
-            self.breaks.discard((action, str(path)))
-            raise ConnectionLostError("cut")
-
-    def names(self) -> set[str]:
-        return {entry.name for entry in self.there.list_folder(PurePosixPath("media"))}
-
-    def modified_seconds(self, name: str) -> int:
-        (entry,) = [item for item in self.there.list_folder(PurePosixPath("media")) if item.name == name]
-        return entry.modified_seconds
-
-    def compare(self, pace: BulkPace | None = None) -> None:
-        self.session.compare_all(pace or BulkPace(self.precedence, self.stop), between=lambda: None)
-
-    def look_at(self, name: str) -> None:
-        doubt = Doubt(name, tree=False, fresh=True, since_seconds=0.0, born=True)
-        self.session.apply(Work((), (doubt,)), SteadyPace(self.stop))
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Mirror:
+def mirror(tmp_path: Path) -> MirrorInMemory:
     (tmp_path / "here").mkdir()
-    return Mirror(tmp_path / "here")
+    return MirrorInMemory(tmp_path / "here")
 
 
-class SeenPace(BulkPace):
-    """Tells when it is waited with."""
-
-    def __init__(self, precedence: Precedence, stop: threading.Event) -> None:
-        super().__init__(precedence, stop)
-        self.waits = threading.Event()
-
-    def wait(self) -> None:
-        self.waits.set()
-        super().wait()
-
-
-def test_a_comparison_waits_while_a_database_is_published(mirror: Mirror) -> None:
+def test_a_comparison_waits_while_a_database_is_published(mirror: MirrorInMemory) -> None:
     mirror.compare()
     (mirror.source / "file").write_text("new")
-    pace = SeenPace(mirror.precedence, mirror.stop)
+    waits = threading.Event()
+
+    def rest(seconds: float) -> None:
+        waits.set()
+        mirror.stop.wait(seconds)
+
+    pace = BulkPace(mirror.precedence, mirror.stop, rest)
     comparison = threading.Thread(target=mirror.compare, args=(pace,))
     with mirror.precedence.publishing():
         comparison.start()
-        assert pace.waits.wait(60)
+        assert waits.wait(60)
         assert mirror.names() == set()
     comparison.join(60)
     assert mirror.names() == {"file"}
 
 
-def test_what_events_ask_for_does_not_wait_for_a_publish(mirror: Mirror) -> None:
+def test_what_events_ask_for_does_not_wait_for_a_publish(mirror: MirrorInMemory) -> None:
     mirror.compare()
     (mirror.source / "file").write_text("new")
     with mirror.precedence.publishing():
@@ -106,7 +50,7 @@ def test_what_events_ask_for_does_not_wait_for_a_publish(mirror: Mirror) -> None
         assert mirror.names() == {"file"}
 
 
-def test_a_time_that_was_left_a_second_early_is_set_after_a_break(mirror: Mirror) -> None:
+def test_a_time_that_was_left_a_second_early_is_set_after_a_break(mirror: MirrorInMemory) -> None:
     mirror.compare()
     (mirror.source / "file").write_text("new")
     changed_seconds = int((mirror.source / "file").stat().st_mtime)
@@ -116,9 +60,102 @@ def test_a_time_that_was_left_a_second_early_is_set_after_a_break(mirror: Mirror
     mirror.now = changed_seconds + 2
     mirror.breaks.add(("set_attributes", "media/file"))
     with pytest.raises(ConnectionLostError):
-        mirror.session.tidy(SteadyPace(mirror.stop))
+        mirror.session.tidy(SteadyPace(mirror.precedence, mirror.stop))
     mirror.session.reset()
     assert mirror.session.tidies_in_seconds == 0
-    mirror.session.tidy(SteadyPace(mirror.stop))
+    mirror.session.tidy(SteadyPace(mirror.precedence, mirror.stop))
     assert mirror.modified_seconds("file") == changed_seconds
     assert mirror.session.tidies_in_seconds is None
+
+
+def test_a_move_that_was_noted_before_a_comparison_stays_a_move(mirror: MirrorInMemory) -> None:
+    (mirror.source / "file").write_text("one")
+    mirror.compare()
+    mirror.ahead_seconds = 10
+    (mirror.source / "file").rename(mirror.source / "moved")
+    mirror.backlog.move("file", "moved", is_folder=False)
+    mirror.steps.clear()
+    mirror.compare()
+    assert mirror.names() == {"moved"}
+    assert ("rename", "media/moved") in mirror.steps
+    assert ("upload", "media/moved") not in mirror.steps
+
+
+def test_moves_that_were_made_before_a_break_are_settled(mirror: MirrorInMemory) -> None:
+    for name in "ac":
+        (mirror.source / name).write_text(name)
+    mirror.compare()
+    mirror.ahead_seconds = 10
+    for source, target in ("ab", "cd"):
+        (mirror.source / source).rename(mirror.source / target)
+        mirror.backlog.move(source, target, is_folder=False)
+    mirror.breaks.add(("rename", "media/d"))
+    with pytest.raises(ConnectionLostError):
+        mirror.work()
+    mirror.work()
+    assert mirror.names() == {"b", "d"}
+    mirror.ahead_seconds = 20
+    (mirror.source / "b").rename(mirror.source / "e")
+    mirror.backlog.move("b", "e", is_folder=False)
+    assert mirror.backlog.take(most=9).moves == (Move("b", "e"),)
+
+
+def test_what_was_done_before_a_break_is_counted(mirror: MirrorInMemory) -> None:
+    for name in "abc":
+        (mirror.source / name).write_text(name)
+    mirror.breaks.add(("upload", "media/c"))
+    with pytest.raises(ConnectionLostError):
+        mirror.compare()
+    assert mirror.names() <= {"a", "b", "c"}
+    assert mirror.session.counts.files == len(mirror.names())
+    mirror.compare()
+    assert (mirror.session.counts.files, mirror.session.counts.sent_bytes) == (3, 3)
+    (mirror.source / "a").unlink()
+    mirror.compare()
+    assert mirror.session.counts.deletes == 1
+
+
+def test_a_link_that_takes_the_place_of_a_file_is_put_together_elsewhere(mirror: MirrorInMemory) -> None:
+    (mirror.source / "name").write_text("a file")
+    mirror.compare()
+    (mirror.source / "name").unlink()
+    (mirror.source / "name").symlink_to("elsewhere")
+    mirror.compare()
+    assert mirror.there.read_link(PurePosixPath("media/name")) == "elsewhere"
+    parts = [part for part in mirror.there.link_parts if part]
+    assert len(parts) == len(mirror.there.link_parts) == 1
+    assert parts[0].parts[0] == ".replicator-mirror-media"
+
+
+def test_a_time_that_cannot_be_set_is_not_forgotten(mirror: MirrorInMemory) -> None:
+    mirror.compare()
+    (mirror.source / "file").write_text("new")
+    changed_seconds = int((mirror.source / "file").stat().st_mtime)
+    mirror.now = changed_seconds + 0.5
+    mirror.look_at("file")
+    mirror.now = changed_seconds + 2
+
+    def refuse() -> None:
+        raise AccessDeniedError("not now")
+
+    mirror.before["set_attributes", "media/file"] = refuse
+    mirror.session.tidy(SteadyPace(mirror.precedence, mirror.stop))
+    mirror.work()
+    assert mirror.modified_seconds("file") == changed_seconds
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_what_is_deleted_during_the_first_comparison_goes_there_too(mirror: MirrorInMemory, *, tree: bool) -> None:
+    for name in "abc":
+        (mirror.source / name).write_text(name)
+
+    def delete() -> None:
+        if "a" in mirror.names() and (mirror.source / "a").exists():
+            (mirror.source / "a").unlink()
+            mirror.backlog.touch("a", tree=tree, fresh=True)
+            mirror.work()
+
+    mirror.compare(between=delete)
+    mirror.work()
+    assert mirror.session.refused is None
+    assert mirror.names() == {"b", "c"}

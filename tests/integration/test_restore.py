@@ -124,8 +124,9 @@ def test_without_a_link_the_newest_complete_generation_is_taken(
 
 
 def test_nothing_there_is_said_so(base: Path, target: Path) -> None:
-    with pytest.raises(NotFoundError, match="there is no replica in other"):
+    with pytest.raises(NotFoundError, match="there is no replica in other") as caught:
         plan_restore(directory(base), ReplicaLayout("other"), target)
+    assert f"there is: {LAYOUT.folder}" in caught.value.hint
 
 
 def test_a_plan_changes_nothing(base: Path, primary: FakePrimary, target: Path) -> None:

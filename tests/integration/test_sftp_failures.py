@@ -312,8 +312,9 @@ def test_a_read_only_filesystem_is_told(server: OpenSshServer, name: str, source
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
         with pytest.raises(AccessDeniedError, match="read-only"):
             place.upload(uploads_of(sources), RecordingObserver())
-        with pytest.raises(AccessDeniedError, match="read-only"):
+        with pytest.raises(AccessDeniedError, match="read-only") as caught:
             place.write_bytes(at("file"), b"")
+    assert "mount" in caught.value.hint
 
 
 def test_a_folder_of_somebody_else(server: OpenSshServer, name: str, sources: list[Path]) -> None:

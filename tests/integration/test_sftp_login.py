@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -106,6 +107,12 @@ def test_the_server_is_asked_for_the_key_that_is_known(server: OpenSshServer, tm
     assert can_log_in(replace(server.settings(), known_hosts=known_hosts))
 
 
+def test_known_hosts_that_cannot_be_read(server: OpenSshServer, tmp_path: Path) -> None:
+    with pytest.raises(HostKeyError, match=f"cannot read {tmp_path}: Is a directory") as caught:
+        SftpDestination.connect(replace(server.settings(), known_hosts=tmp_path))
+    assert "known_hosts" in caught.value.hint
+
+
 def test_known_hosts_of_the_user_is_the_default(server: OpenSshServer, tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/known_hosts").write_text(server.known_hosts_lines())
@@ -117,8 +124,9 @@ def test_known_hosts_of_the_user_is_the_default(server: OpenSshServer, tmp_path:
 
 def test_a_key_that_the_server_does_not_know_is_refused(server: OpenSshServer, tmp_path: Path) -> None:
     key = server.make_key(f"stranger_{tmp_path.name}")
-    with pytest.raises(AuthenticationError, match=f"refused the user {server.user} with {key}"):
+    with pytest.raises(AuthenticationError, match=f"refused the user {server.user} with {key}") as caught:
         SftpDestination.connect(replace(server.settings(), identity_file=key))
+    assert f"may log in as {server.user}" in caught.value.hint
 
 
 def test_a_user_that_does_not_exist_is_refused(server: OpenSshServer) -> None:
@@ -135,7 +143,15 @@ def test_an_identity_file_that_is_none(server: OpenSshServer, tmp_path: Path) ->
     path = tmp_path / "key"
     path.write_text("hello")
     path.chmod(0o600)
-    with pytest.raises(AuthenticationError, match="no private key"):
+    with pytest.raises(AuthenticationError, match=r"/key: it is no private key$"):
+        SftpDestination.connect(replace(server.settings(), identity_file=path))
+
+
+def test_an_identity_file_that_holds_the_public_half(server: OpenSshServer, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(server.identity_file.with_suffix(".pub").read_bytes())
+    path.chmod(0o600)
+    with pytest.raises(AuthenticationError, match=r"/key: it is the public key$"):
         SftpDestination.connect(replace(server.settings(), identity_file=path))
 
 
@@ -299,6 +315,20 @@ def test_a_server_that_says_nothing(server: OpenSshServer) -> None:
             SftpDestination.connect(settings)
 
 
+def test_a_port_of_something_else(server: OpenSshServer) -> None:
+    """Speak to a server that hangs up, as one does that expects another protocol."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+
+        def hang_up() -> None:
+            for _ in range(2):
+                other.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        with pytest.raises(ConnectionLostError, match="cannot begin SSH") as caught:
+            SftpDestination.connect(replace(server.settings(), port=other.getsockname()[1]))
+    assert "port" in caught.value.hint
+
+
 def test_a_base_folder_that_is_missing(server: OpenSshServer) -> None:
     with pytest.raises(NotFoundError, match=r"no folder .*/missing"):
         SftpDestination.connect(server.settings("missing"))
@@ -315,3 +345,10 @@ def test_a_base_folder_that_is_a_file(server: OpenSshServer) -> None:
 def test_a_server_without_sftp() -> None:
     with OpenSshServer(ServerOptions(sftp=False)) as server, pytest.raises(ProtocolError, match="SFTP"):
         SftpDestination.connect(server.settings())
+
+
+def test_an_account_that_prints_text_instead_of_speaking_sftp() -> None:
+    with OpenSshServer(ServerOptions(prints="This account is currently not available.")) as server:
+        with pytest.raises(ProtocolError, match="'This account is currently not available") as caught:
+            SftpDestination.connect(server.settings())
+        assert "internal-sftp" in caught.value.hint

@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -36,11 +37,15 @@ _END_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How the server is set up. `denied` are requests of sftp-server's option -P."""
+    """How the server is set up.
+
+    `denied` are requests of sftp-server's option -P; `prints` is what an account says that lets nobody in.
+    """
 
     chroot: bool = False
     denied: tuple[str, ...] = ()
     sftp: bool = True
+    prints: str = ""
     forwarding: bool = True
     host_key_types: tuple[str, ...] = ("ed25519",)
     user: str = field(default_factory=lambda: UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser())
@@ -217,6 +222,8 @@ class OpenSshServer:
         ]
         if self.options.sftp:
             lines.append(f"Subsystem sftp {internal}")
+        if self.options.prints:
+            lines.append(f"ForceCommand echo {shlex.quote(self.options.prints)}")
         if self.options.chroot:
             lines += [f"ChrootDirectory {self.folder / 'chroot'}", f"ForceCommand {internal}"]
         return "\n".join([*lines, ""])

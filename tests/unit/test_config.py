@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -414,8 +416,24 @@ def test_a_file_that_is_no_text_or_not_there_is_reported(tmp_path: Path) -> None
     file.write_bytes(b"# \xff\n")
     with pytest.raises(ConfigError, match=r"is not UTF-8 text \(byte 2\)"):
         load_config(file)
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="No such file") as caught:
         load_config(tmp_path / "missing.toml")
+    assert "-c FILE" in caught.value.hint
+
+
+def test_a_file_that_may_not_be_read_is_not_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "replicator.toml"
+    file.touch()
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ConfigError, match="Permission denied") as caught:
+        load_config(file)
+    assert "this user may read" in caught.value.hint
 
 
 # --- what is refused: between keys -------------------------------------------------------------------

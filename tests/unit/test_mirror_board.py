@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicator.cli.status_report import StatusReport, Verdict, status_document, status_text
 from replicator.errors import ConnectionLostError
-from replicator.mirror.sending import Tally
+from replicator.mirror.counting import Counts
 from replicator.service.board import StatusBoard
 from replicator.service.events import Event, EventKind
 from replicator.service.metrics import Metrics
@@ -19,11 +19,10 @@ def board() -> MirrorBoard:
     return MirrorBoard([MEDIA], clock=lambda: NOW)
 
 
-def test_passes_add_up() -> None:
+def test_what_was_done_is_shown() -> None:
     shown = board()
-    for _ in range(2):
-        tally = Tally(files=3, sent_bytes=10, deletes=1)
-        shown.changed("media", "here", tally, failed_files=2, refused_deletes=4)
+    shown.counted("media", "here", counts=Counts(files=6, sent_bytes=20, deletes=2))
+    shown.incomplete("media", "here", failed_files=2, refused_deletes=4)
     standby, here = shown.snapshot()
     assert standby == MirrorStatus("media", "standby")
     assert here == MirrorStatus(
@@ -78,13 +77,13 @@ def test_an_error_stands_until_it_works() -> None:
 def test_watches_are_those_of_the_mirror() -> None:
     shown = board()
     shown.watching("media", unwatched_folders=7)
-    shown.backlog("media", "here", files=1)
+    shown.delayed("media", "here", delay_seconds=1)
     assert [status.unwatched_folders for status in shown.snapshot()] == [7, 7]
 
 
 def test_metrics_of_mirrors() -> None:
     shown = board()
-    shown.backlog("media", "here", files=5)
+    shown.follow_backlog("media", "here", lambda: 5)
     shown.delayed("media", "here", delay_seconds=1.5)
     shown.failed("media", "here", error=ConnectionLostError("gone"), kind="connection", next_try_at_seconds=None)
     text = Metrics(StatusBoard([]), mirrors=shown).render().decode()
@@ -114,7 +113,7 @@ def test_status_has_a_line_for_each_destination_of_a_mirror() -> None:
 
 def test_status_names_failed_files_that_refused_deletes_would_hide() -> None:
     shown = board()
-    shown.changed("media", "here", Tally(), failed_files=12, refused_deletes=4)
+    shown.incomplete("media", "here", failed_files=12, refused_deletes=4)
     shown.watching("media", unwatched_folders=7)
     refused = ConnectionLostError("4 deletes refused")
     shown.failed("media", "here", error=refused, kind="file", next_try_at_seconds=None)

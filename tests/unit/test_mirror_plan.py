@@ -147,6 +147,16 @@ def test_deletes_are_counted_from_one_comparison_to_the_next() -> None:
     assert budget.spend(10)
 
 
+def test_what_a_comparison_sends_counts_as_there_when_it_is_over() -> None:
+    budget = DeleteBudget(lambda files: files // 10)
+    budget.begin_pass(20)
+    assert not budget.spend(3)
+    budget.grow(80)
+    assert budget.most == 10
+    assert budget.spend(10)
+    assert not budget.spend(1)
+
+
 def test_an_exception_ends() -> None:
     budget = DeleteBudget(lambda _: 0, unlimited=True)
     budget.begin_pass(100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from replicator.errors import ReplicatorError
+from replicator.liveness import Vitals
 from replicator.service.board import StatusBoard
 from replicator.service.mirror_status import MirrorStatus
 from replicator.service.state_document import decode_state, encode_state
@@ -245,3 +247,21 @@ def test_a_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
     assert warning["log_level"] == "warning"
     assert str(tmp_path / "file" / "state") in warning["error"]
     assert "state_dir" in warning["hint"]
+
+
+def test_a_disk_that_does_not_answer_is_a_hang_until_it_does(tmp_path: Path) -> None:
+    vitals = Vitals(patience_seconds=0.3)
+    board = StatusBoard([Watched("app", (), shipping=False)])
+    with StateWriter(board, tmp_path, vitals=vitals):
+        wait_until(lambda: read_state(tmp_path) is not None, "written")
+        # Whoever writes to a FIFO waits for a reader.
+        fifo = tmp_path / f"{STATE_NAME}.tmp"
+        os.mkfifo(fifo)
+        board.free("app", count_bytes=1)
+        try:
+            wait_until(lambda: [stuck.name for stuck in vitals.stuck()] == ["state file"], "stuck")
+        finally:
+            reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        wait_until(lambda: not fifo.exists() and not vitals.stuck(), "it goes on")
+        os.close(reader)
+    assert not vitals.stuck()
