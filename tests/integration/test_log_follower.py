@@ -615,7 +615,7 @@ def test_open_files_do_not_run_short_of_logs(tmp_path: Path) -> None:
 
 
 def test_without_room_no_deleted_log_is_held(following: Following, database: HandmadeDatabase) -> None:
-    following.follower.may_hold_deleted = False
+    following.follower.may_hold_deleted(allowed=False)
     next_serial = following.user.next_serial
     large_switch(database, 5)
     following.follower.read()
