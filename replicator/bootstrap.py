@@ -37,6 +37,7 @@ from replicator.service.reporter import Reporter
 from replicator.service.reporting import Reporting
 from replicator.service.service import Service
 from replicator.service.shipper import Shipper
+from replicator.service.space_watch import SpaceWatch
 from replicator.service.start_check import StartCheck
 from replicator.service.state_file import read_state
 from replicator.service.status import Watched
@@ -150,6 +151,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
                     display=display,
                     reporter=reporter,
                     precedence=precedences[destination.name],
+                    break_off=connection.break_off,
                 )
             )
 
@@ -191,6 +193,7 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
         workers,
         stop=stop,
         steady=[*log_loops, *shippers, *_drill_loops(config, limiters, board, stop)],
+        guards=[SpaceWatch(loop.guard) for loop in loops],
         companions=[*reporting.companions, StartCheck(partial(check_all, config, connect_to=_connect_once))],
         vitals=reporting.vitals,
         manager=manager,
@@ -263,7 +266,7 @@ def single_try_destination(
 
 def retrying_destination(
     config: DestinationConfig, limiter: RateLimiter | None, *, stop: threading.Event, reporter: Reporter
-) -> Destination:
+) -> RetryingDestination:
     """Return the configured destination, which connects when it is first used and tries again what may heal."""
 
     def tell_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:

@@ -9,6 +9,7 @@ directory is only listed, read and linked from.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from replicator.checkpoint.copy_staging import CopyStaging
 from replicator.checkpoint.cut import Cut, CutFinder
 from replicator.checkpoint.database_folder import DatabaseFolder, OptionsCopy
 from replicator.checkpoint.file_copy import copy_bytes, write_bytes
+from replicator.checkpoint.room import NeedRoom, any_room
 from replicator.checkpoint.rotation import sync_folder
 from replicator.checkpoint.staging import CrossDeviceError, FileKey, LinkStaging, TableStaging
 from replicator.checkpoint.verification import CopyCheck, check_structure
@@ -65,7 +67,7 @@ class Captured:
 class Capture:
     """Makes checkpoints of one database in one checkpoint root; keeps what makes the next one cheap.
 
-    Not safe for use by several threads, or by several processes on one root (see `service.lock`).
+    To make one is for one thread at a time, and for one process on a root (see `service.lock`).
     """
 
     def __init__(self, database: Path, root: CheckpointRoot, check: CopyCheck = check_structure) -> None:
@@ -76,13 +78,22 @@ class Capture:
         self._staging_identity: bytes | None = None
         self._small_files: list[Path] = []
         self._cuts = CutFinder(self._database)
+        self._need_room: NeedRoom = any_room
+        self._in_use = threading.Lock()
 
-    def make(self) -> Captured:
-        """Make a checkpoint and rotate: afterwards it is `checkpoint_current`.
+    def make(self, need_room: NeedRoom = any_room) -> Captured:
+        """Make a checkpoint and rotate: afterwards it is `checkpoint_current`. After an error nothing is held.
+
+        `need_room` breaks it off.
 
         Raises `CheckpointError` if the primary moved on at every try (the message says how), or if the checkpoint
         cannot be written; `SourceError`, `UnsupportedFormatError`, `CorruptFileError` as the database is found.
         """
+        with self._in_use:
+            self._need_room = need_room
+            return self._make()
+
+    def _make(self) -> Captured:
         started = time.monotonic()
         tries: list[str] = []
         retrying = tenacity.Retrying(
@@ -95,6 +106,7 @@ class Capture:
         try:
             return retrying(lambda: self._try(started, len(tries) + 1))
         except SourceChangedError as error:
+            self._let_go()
             reasons = "; ".join(dict.fromkeys([*tries, str(error)]))
             raise CheckpointError(
                 f"no checkpoint of {self._database.path}:"
@@ -102,18 +114,33 @@ class Capture:
                 hint="it is tried again at the next interval; a slow disk or a starved CPU makes this more likely",
             ) from error
         except OSError as error:
-            self._forget()
+            self._let_go()
             raise CheckpointError(
                 f"no checkpoint of {self._database.path} in {self._root.path}: {error}"
             ) from error
         except ReplicatorError:
-            self._forget()
+            self._let_go()
             raise
         finally:
             self._staging.close()
 
     def close(self) -> None:
         """Let go of the database: of the files that are held open, and of the links in staging."""
+        with self._in_use:
+            self._let_go()
+
+    def give_up(self) -> None:
+        """Let go of the database, unless a checkpoint is being made; from any thread.
+
+        One that is being made asks for room itself.
+        """
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._in_use.release()
+
+    def _let_go(self) -> None:
         self._forget()
         self._root.discard_staging()
 
@@ -124,21 +151,23 @@ class Capture:
 
     def _try(self, started: float, tries: int) -> Captured:
         beat()
+        self._need_room(0)
         identity = self._database.identity()
         self._prepare_staging(identity)
         options = self._database.newest_options()
         refuse_direct_blobs(options)
         cut = self._cuts.find(self._database.wal_folder(options.options if options else None), self._pin_tables)
         refuse_foreign_folders(cut.version)
+        self._need_room(0)
         live_sizes = _live_sizes(cut.version)
         self._check_pinned(cut, live_sizes)
-        settled = self._staging.settle(live_sizes)
+        settled = self._staging.settle(live_sizes, self._need_room)
         wal_bytes, last_sequence = self._write_wals(cut)
         self._write_small_files(cut, options, identity)
         if self._database.identity() != identity:
             raise SourceChangedError("the database was replaced by another one")
         sync_folder(self._root.staging)
-        self._check(self._root.staging, settled.new_names)
+        self._check(self._root.staging, settled.new_names, self._need_room)
         self._staging.seal(path.name for path in self._small_files)
         self._root.rotate()
         self._recycle_staging(live_sizes.keys())
@@ -199,7 +228,10 @@ class Capture:
         """Copy the logs into staging, each cut to whole records; return the bytes and the last sequence number."""
         total_bytes = 0
         last_sequence = cut.version.last_sequence
+        # In advance, and of all that is written here: the logs are most of it.
+        left_bytes = cut.version.cut_offset + sum(length_bytes for _, length_bytes in cut.wals)
         for wal, length_bytes in cut.wals:
+            self._need_room(left_bytes - total_bytes)
             wal.copy(self._new_file(wal.name), length_bytes)
             total_bytes += length_bytes
             last_sequence = max(last_sequence, wal.last_sequence or 0)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from replicator.checkpoint.database_folder import ListedFile
+    from replicator.checkpoint.room import NeedRoom
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class CopyStaging:
         """See `TableStaging.not_pinned`."""
         return live - self._opened.keys()
 
-    def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
+    def settle(self, live_sizes: Mapping[FileKey, int], need_room: NeedRoom) -> Settled:
         """See `TableStaging.settle`. Copies what neither staging nor the previous checkpoint has."""
         for key, size_bytes in live_sizes.items():
             opened = self._opened[key]
@@ -88,6 +89,7 @@ class CopyStaging:
             if _is_copy(self._previous / opened.name, original):
                 os.link(self._previous / opened.name, target)
             else:
+                need_room(size_bytes)
                 copy_bytes(opened.descriptor, target, size_bytes)
                 os.utime(target, ns=(original.st_atime_ns, original.st_mtime_ns))
                 self._copied_bytes += size_bytes

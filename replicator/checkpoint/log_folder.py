@@ -105,6 +105,18 @@ class LogFolder:
         self._let_go(oldest)
         return oldest
 
+    def release_deleted(self) -> int:
+        """Let go of all logs that the primary has deleted, and of those before them.
+
+        Return the number of the newest of them that is not known to be read to its end, or 0.
+        """
+        deleted = [log.number for log in self.all() if log.deleted_bytes()]
+        released = self._pins.between(0, deleted[-1]) if deleted else []
+        unread = max((log.number for log in released if log not in self._finished), default=0)
+        for log in released:
+            self._let_go(log)
+        return unread
+
     def deleted_bytes(self) -> int:
         """Return the space that is only in use because logs are held which the primary has deleted."""
         return sum(log.deleted_bytes() for log in self._finished)

@@ -75,8 +75,7 @@ class LogFollower:
         self._users: list[LogUser] = []
         self._seals: list[str] = []
         self.pinned_bytes = 0
-        #: Whether there is room for logs that the primary has deleted.
-        self.may_hold_deleted = True
+        self._may_hold_deleted = True
 
     @property
     def folder(self) -> Path:
@@ -99,9 +98,24 @@ class LogFollower:
         self._held_log = NEVER
 
     def pin(self) -> None:
-        """Get hold of logs that are new. Raises `SourceError` if the folder cannot be read."""
+        """Get hold of logs that are new, and let go of what may not be held. Raises as `read`."""
         with self._lock:
             self._logs.pin()
+            if not self._may_hold_deleted:
+                self._release_deleted()
+
+    def may_hold_deleted(self, *, allowed: bool) -> None:
+        """Say whether there is room for logs that the primary has deleted; if not, they are let go of.
+
+        At once, or at the end of the reading that is under way: nobody waits here.
+        """
+        self._may_hold_deleted = allowed
+        if not allowed and self._lock.acquire(blocking=False):
+            try:
+                self._release_deleted()
+                self._note_held()
+            finally:
+                self._lock.release()
 
     def read(self) -> None:
         """Take a reading, unless something happened that ends the epoch: see `take_seals`.
@@ -286,18 +300,32 @@ class LogFollower:
         self._history.forget(self._users, whole_from=self._whole_from)
         pending_log = min([self._held_log, *(user.pending_log for user in self._users)])
         self._logs.release(min(pending_log, self._history.oldest_log))
+        # Whoever needed them begins again with the next checkpoint.
+        if not self._may_hold_deleted:
+            self._release_deleted()
         while self._holds_too_much() and self._logs.release_oldest():
-            pass  # whoever needed it begins again with the next checkpoint
-        self.pinned_bytes = self._logs.deleted_bytes()
-        self._note_oldest()
+            pass
+        self._note_held()
+
+    def _release_deleted(self) -> None:
+        unread = self._logs.release_deleted()
+        if unread:
+            # Of a log that is held it is taken for granted that it gets read to its end.
+            reason = f"{wal_name(unread)} was let go of before it was read to its end: too little is free"
+            self._whole_from = max(self._whole_from, unread + 1)
+            self._seals.append(reason)
+            self._begin_epoch(self._manifest, reason)
 
     def _holds_too_much(self) -> bool:
-        budget_bytes = self.budget_bytes if self.may_hold_deleted else 0
-        return self._logs.deleted_bytes() > budget_bytes or self._logs.count > self._most_logs
+        return self._logs.deleted_bytes() > self.budget_bytes or self._logs.count > self._most_logs
 
     def _has_whole(self, log_number: int) -> bool:
         """Whether all logs from this number on are held, with none missing between them."""
         return log_number >= self._whole_from
+
+    def _note_held(self) -> None:
+        self.pinned_bytes = self._logs.deleted_bytes()
+        self._note_oldest()
 
     def _note_oldest(self) -> None:
         held = self._logs.all()

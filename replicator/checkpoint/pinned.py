@@ -13,11 +13,11 @@ import tenacity
 from replicator.checkpoint.inspection import Checkpoint, CheckpointInspector
 from replicator.checkpoint.rotation import GIVEN_UP_PREFIX
 from replicator.checkpoint.staging import IMMUTABLE_KINDS
-from replicator.errors import CheckpointError, SourceChangedError, SourceError
+from replicator.errors import CheckpointError, ReplicatorError, SourceChangedError
 from replicator.rocksdb.filenames import CURRENT_NAME, parse_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from replicator.checkpoint.rotation import CheckpointRoot
@@ -31,48 +31,66 @@ class CheckpointPin:
     """Holds the current checkpoint, time after time, in the folder `transfer-<holder>`.
 
     Between transfers the links stay, for most of them are those of the next checkpoint too: then only the others
-    are made. They can be given up at any time. `held` is for one thread.
+    are made. They can be given up at any time, from any thread. `held` is for one thread.
     """
 
     def __init__(self, root: CheckpointRoot, holder: str) -> None:
         self._root = root
         self._folder = root.path / f"{_PREFIX}{holder}"
         self._in_use = threading.Lock()
+        self._break_off: Callable[[], None] = _leave
+        self._was_given_up = False
         #: The SST and blob files in the folder by name, each with its inode; None if that is not known.
         self._links: dict[str, int] | None = None
         self._others: list[str] = []
         self._inspector = CheckpointInspector(self._folder)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[Checkpoint]:
+    def held(self, break_off: Callable[[], None] = lambda: None) -> Iterator[Checkpoint]:
         """Hold the current checkpoint for the length of a `with` block; after an error nothing is kept.
 
-        Raises `CheckpointError` if there is no complete checkpoint.
+        `break_off` is called, from any thread, when the links were taken away meanwhile: it is to make the block
+        fail, whatever that waits for, because a file that it has open keeps its space. Raises `CheckpointError`
+        then, and if there is no complete checkpoint.
         """
         with self._in_use:
+            self._was_given_up = False
             try:
                 checkpoint = self._take()
+                self._break_off = break_off
                 with self._failing_clearly():
                     yield checkpoint
             except BaseException:
                 self._discard()
                 raise
+            finally:
+                self._break_off = _leave
 
     def give_up(self) -> None:
-        """Let go of the links, unless a transfer needs them; from any thread."""
+        """Let go of the links, unless a transfer needs them."""
         if self._in_use.acquire(blocking=False):
             try:
                 self._discard()
             finally:
                 self._in_use.release()
 
+    def give_up_outdated(self) -> None:
+        """Let go of the links if they are of a checkpoint that is not the current one: its transfer fails."""
+        with contextlib.suppress(FileNotFoundError):  # it ends at this moment
+            if self._folder.exists() and not _is_same_checkpoint(self._folder, self._root.current):
+                gone = self._folder.with_name(f"{GIVEN_UP_PREFIX}{self._folder.name}")
+                self._folder.rename(gone)
+                self._was_given_up = True
+                _discard(gone)
+                self._break_off()
+
     @contextlib.contextmanager
     def _failing_clearly(self) -> Iterator[None]:
-        """Say of a file that cannot be read why that is, if the links were taken away meanwhile."""
+        """Say why it failed, whatever it was, if the links were taken away meanwhile."""
         try:
             yield
-        except SourceError as error:
-            if self._folder.exists():
+        except ReplicatorError as error:
+            if not self._was_given_up:
                 raise
             raise CheckpointError(
                 f"the checkpoint on its way was given up: too little is free below {self._root.path}",
@@ -173,17 +191,13 @@ def pinned_checkpoint(root: CheckpointRoot, holder: str) -> Iterator[Checkpoint]
     pin.give_up()
 
 
-def give_up_outdated(root: CheckpointRoot) -> None:
-    """Take their links away from transfers of checkpoints that are not the current one: those fail.
+def pinned_folders(root: CheckpointRoot) -> list[Path]:
+    """Return the folders that transfers have links in."""
+    return list(root.path.glob(f"{_PREFIX}*"))
 
-    A file that is being read at the moment is let go of at its end.
-    """
-    for folder in root.path.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):  # it ends at this moment
-            if not _is_same_checkpoint(folder, root.current):
-                gone = folder.with_name(f"{GIVEN_UP_PREFIX}{folder.name}")
-                folder.rename(gone)
-                _discard(gone)
+
+def _leave() -> None:
+    """Break nothing off: there is no transfer."""
 
 
 def _is_same_checkpoint(folder: Path, current: Path) -> bool:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 from replicator.checkpoint.verification import SCRATCH_PREFIX
@@ -33,7 +34,8 @@ class CheckpointRoot:
     """The folder with `checkpoint_current`, `checkpoint_prev` and `checkpoint_staging`.
 
     After a rotation `checkpoint_staging` may hold what was `checkpoint_prev`: the next capture then links only
-    the files that are new since. `recover` throws such leftovers away.
+    the files that are new since. `recover` throws such leftovers away. To rotate is for one thread, to give up for
+    any.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,6 +43,7 @@ class CheckpointRoot:
         self.current = path / CURRENT
         self.previous = path / PREVIOUS
         self.staging = path / STAGING
+        self._changing = threading.Lock()
 
     def create(self) -> None:
         """Make the folder if it is missing. Raises `CheckpointError` if that cannot be done."""
@@ -76,7 +79,7 @@ class CheckpointRoot:
             shutil.rmtree(self.staging)
 
     def give_up_previous(self) -> None:
-        """Remove `checkpoint_prev`; not while a checkpoint is made. Raises `CheckpointError`."""
+        """Remove `checkpoint_prev`. Raises `CheckpointError`."""
         self._give_up(self.previous)
 
     def give_up_current(self) -> None:
@@ -86,9 +89,10 @@ class CheckpointRoot:
     def _give_up(self, folder: Path) -> None:
         gone = folder.with_name(f"{GIVEN_UP_PREFIX}{folder.name}")
         try:
-            if folder.exists():
-                # Its name goes at once: half a checkpoint never has it.
-                folder.rename(gone)
+            with self._changing:
+                if folder.exists():
+                    # Its name goes at once: half a checkpoint never has it.
+                    folder.rename(gone)
             if gone.exists():
                 shutil.rmtree(gone)
         except OSError as error:
@@ -101,6 +105,10 @@ class CheckpointRoot:
         `checkpoint_prev` becomes `checkpoint_staging`. Elsewhere it is missing for the moment between two
         renames, and `checkpoint_prev` is removed first.
         """
+        with self._changing:
+            self._rotate()
+
+    def _rotate(self) -> None:
         if not self.current.exists():
             self.staging.rename(self.current)
         elif exchange(self.staging, self.current):

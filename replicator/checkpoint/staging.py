@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from replicator.checkpoint.database_folder import ListedFile
+    from replicator.checkpoint.room import NeedRoom
 
 #: A file's kind and number: what the MANIFEST calls it by.
 FileKey = tuple[FileKind, int]
@@ -56,10 +57,11 @@ class TableStaging(Protocol):
     def not_pinned(self, live: AbstractSet[FileKey]) -> AbstractSet[FileKey]:
         """Return which of the live files were never listed while they were there."""
 
-    def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
+    def settle(self, live_sizes: Mapping[FileKey, int], need_room: NeedRoom) -> Settled:
         """Leave exactly the live files, which are pinned, in staging; each must have its size in bytes.
 
-        Raises `SourceChangedError` if one has another size; what is pinned stays pinned.
+        Raises `SourceChangedError` if one has another size; what is pinned stays pinned. `need_room` is asked
+        before each copy.
         """
 
     def seal(self, small_names: Iterable[str]) -> None:
@@ -155,7 +157,11 @@ class LinkStaging:
         """See `TableStaging.not_pinned`."""
         return live - self._staged.keys()
 
-    def settle(self, live_sizes: Mapping[FileKey, int]) -> Settled:
+    def settle(
+        self,
+        live_sizes: Mapping[FileKey, int],
+        need_room: NeedRoom,  # noqa: ARG002 - links take none
+    ) -> Settled:
         """See `TableStaging.settle`. Sizes are looked at once for each link: a live file never changes."""
         for key, staged in self._new.items():
             if key in live_sizes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.checkpoint.engine import open_with_engine
+from replicator.checkpoint.room import NeedRoom, any_room
 from replicator.errors import CheckpointError, CorruptFileError
 from replicator.rocksdb.filenames import FileKind, parse_file_name
 from replicator.rocksdb.table_footer import (
@@ -38,15 +39,18 @@ _FOOTER_CHECKS: Mapping[FileKind, Callable[[bytes], None]] = {
 class CopyCheck(Protocol):
     """A check of a complete copy, of which `new_names` are the files that were not in an earlier one."""
 
-    def __call__(self, folder: Path, new_names: Iterable[str], /) -> None:
-        """Raises `CorruptFileError` or `CheckpointError` if the copy is not fit to be kept."""
+    def __call__(self, folder: Path, new_names: Iterable[str], need_room: NeedRoom, /) -> None:
+        """Raises `CorruptFileError` or `CheckpointError` if the copy is not fit to be kept.
+
+        `need_room` is asked before something is written, and breaks off what takes long.
+        """
 
 
-def check_nothing(_folder: Path, _new_names: Iterable[str]) -> None:
+def check_nothing(_folder: Path, _new_names: Iterable[str], _need_room: NeedRoom = any_room) -> None:
     """Trust the primary."""
 
 
-def check_structure(folder: Path, new_names: Iterable[str]) -> None:
+def check_structure(folder: Path, new_names: Iterable[str], _need_room: NeedRoom = any_room) -> None:
     """Check that new SST and blob files end as RocksDB ends them: a `CopyCheck`.
 
     Raises `CorruptFileError` that names the file.
@@ -65,16 +69,22 @@ def check_structure(folder: Path, new_names: Iterable[str]) -> None:
             ) from error
 
 
-def check_with_engine(folder: Path, new_names: Iterable[str]) -> None:
+def check_with_engine(folder: Path, new_names: Iterable[str], need_room: NeedRoom = any_room) -> None:
     """Check the structure, then have RocksDB open the copy with all its column families: a `CopyCheck`.
 
     Raises `CheckpointError` with what RocksDB says if it does not open.
     """
     check_structure(folder, new_names)
+    need_room(sum(path.stat().st_size for path in folder.iterdir() if not _is_linked(path)))
+
+    def broken_off() -> bool:
+        need_room(0)
+        return False
+
     with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder.parent) as scratch:
         copy = Path(scratch, "db")
         shutil.copytree(folder, copy, copy_function=_link_or_copy)
-        complaint = open_with_engine(copy)
+        complaint = open_with_engine(copy, stop_requested=broken_off)
     if complaint:
         raise CheckpointError(
             f"RocksDB cannot open {folder}: {complaint}",
@@ -92,8 +102,12 @@ def _last_bytes(path: Path) -> bytes:
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    parsed = parse_file_name(Path(source).name)
-    if parsed and parsed.kind in {FileKind.TABLE, FileKind.BLOB}:
+    if _is_linked(Path(source)):
         os.link(source, target)
     else:
         shutil.copyfile(source, target)
+
+
+def _is_linked(path: Path) -> bool:
+    parsed = parse_file_name(path.name)
+    return parsed is not None and parsed.kind in {FileKind.TABLE, FileKind.BLOB}

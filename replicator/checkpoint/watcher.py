@@ -124,7 +124,7 @@ class CheckpointWatcher(FolderWatcher):
 
 
 class LogWatcher(FolderWatcher):
-    """Waits for a write-ahead log to appear in a folder."""
+    """Waits for a write-ahead log to appear in a folder, or to go."""
 
     def __init__(self, folder: Path, changed: threading.Event) -> None:
         super().__init__(folder, lambda name: name.endswith(LOG_SUFFIX), changed)

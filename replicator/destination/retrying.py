@@ -87,6 +87,7 @@ class RetryingDestination:
         self._inner: Destination | None = None
         self._sessions = 0
         self._closed = False
+        self._is_broken_off = False
 
     @property
     def label(self) -> str:
@@ -252,7 +253,7 @@ class RetryingDestination:
             try:
                 self._retry(go_on, may_retry=lambda: not seen.got_on)
             except TransientDestinationError as error:
-                if not seen.got_on or self._closed:
+                if not seen.got_on or not self._goes_on:
                     raise
                 if self._on_retry is not None:
                     self._on_retry(error, 1, 0.0)
@@ -264,6 +265,7 @@ class RetryingDestination:
     def _retry(
         self, act: Callable[[Destination], _Result], may_retry: Callable[[], bool] = lambda: True
     ) -> _Result:
+        self._is_broken_off = False
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._policy.attempts),
             wait=tenacity.wait_exponential(
@@ -271,7 +273,7 @@ class RetryingDestination:
             )
             + tenacity.wait_random(0, self._policy.first_wait_seconds),
             retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, TransientDestinationError) and not self._closed and may_retry()
+                lambda error: isinstance(error, TransientDestinationError) and self._goes_on and may_retry()
             ),
             sleep=self._sleep,
             before_sleep=self._tell,
@@ -315,11 +317,20 @@ class RetryingDestination:
             self._on_retry(error, state.attempt_number, state.upcoming_sleep)
 
     def _sleep(self, seconds: float) -> None:
-        while seconds > 0 and not self._closed:
+        while seconds > 0 and self._goes_on:
             beat(_LOOK_EVERY_SECONDS)
             if self._stop.wait(min(seconds, _LOOK_EVERY_SECONDS)):
                 raise InterruptedTransferError(f"{self._label}: stopped while waiting to try again")
             seconds -= _LOOK_EVERY_SECONDS
+
+    @property
+    def _goes_on(self) -> bool:
+        return not self._closed and not self._is_broken_off
+
+    def break_off(self) -> None:
+        """Have the call that is under way fail now; the next one connects anew. From any thread."""
+        self._is_broken_off = True
+        self._drop()
 
     def close(self) -> None:
         """Give up the connection, and trying."""

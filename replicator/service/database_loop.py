@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from replicator.checkpoint.watcher import CheckpointWatcher
 from replicator.config import Producer
-from replicator.errors import CheckpointError, SourceError
+from replicator.errors import SourceError
 from replicator.liveness import beat
 from replicator.rocksdb.filenames import CURRENT_NAME
 from replicator.service.space_guard import SpaceGuard
@@ -35,7 +34,7 @@ _log = structlog.get_logger()
 #: failures it doubles, up to about a minute.
 _LEAST_INTERVAL_SECONDS: Final = 1.0
 _MOST_DOUBLINGS: Final = 6
-#: At the disk: a primary can fill it within seconds.
+#: At `checkpoint_current`: an event may be lost.
 _LOOK_EVERY_SECONDS: Final = 1.0
 
 
@@ -85,8 +84,16 @@ class DatabaseLoop:
         self._failures = 0
         self._seen: tuple[int, int] | None = None
         self._watcher = CheckpointWatcher(root.path)
-        self._guard = SpaceGuard(database, root, board, give_up_staging=capture.close, logs=logs, pins=pins)
-        self._was_refused = False
+        #: To be watched by somebody else, on a thread of its own.
+        self.guard = SpaceGuard(
+            database,
+            root,
+            board,
+            give_up_staging=capture.give_up,
+            logs=logs,
+            pins=pins,
+            on_room=self._use_room,
+        )
 
     def make_checkpoint(self) -> None:
         """Make one checkpoint, where that is our task.
@@ -95,9 +102,7 @@ class DatabaseLoop:
         """
         if self._database.producer is Producer.EXTERNAL:
             return
-        self._was_refused = True
-        self._guard.check()
-        self._was_refused = False
+        self.guard.check()
         captured = self._make()
         self._board.checkpoint_made(
             self.name,
@@ -136,12 +141,10 @@ class DatabaseLoop:
                     if was_asked and self._failures:
                         self._asked.set()
                     self._look()
-                    # An event may be lost: a look at the end of each interval finds what it would have told.
                     while not self._stop.is_set() and (left_seconds := self._due(begun) - time.monotonic()) > 0:
                         beat(left_seconds)
                         self._watcher.wait(min(left_seconds, _LOOK_EVERY_SECONDS))
                         beat()
-                        self._look_at_space()
                         self._look()
         finally:
             self._capture.close()
@@ -156,7 +159,7 @@ class DatabaseLoop:
     def reconfigure(self, database: DatabaseConfig) -> None:
         """Go by these settings from now on, as far as they can change; from any thread."""
         self._database = database
-        self._guard.min_free = database.min_free
+        self.guard.min_free = database.min_free
         self._watcher.wake()
 
     def wake(self) -> None:
@@ -174,12 +177,9 @@ class DatabaseLoop:
         """Capture; until those who ship know of it, the logs that it may lack are held."""
         held_log = self._logs.hold() if self._logs else 0
         try:
-            captured = self._capture.make()
+            captured = self._capture.make(self.guard.need_room)
             if self._logs:
                 self._logs.expect(captured.captured_at_seconds, held_log)
-        except SourceError:
-            self._look_at_space()
-            raise
         finally:
             if self._logs:
                 self._logs.end_hold()
@@ -195,13 +195,10 @@ class DatabaseLoop:
         else:
             self._failures = 0
 
-    def _look_at_space(self) -> None:
-        """Keep the primary's disk free between checkpoints too."""
-        with suppress(CheckpointError):  # a root that is lost: the next checkpoint says so
-            has_room = self._guard.look()
-            if has_room and self._was_refused:
-                self._asked.set()
-            self._was_refused = self._was_refused and not has_room
+    def _use_room(self) -> None:
+        """Make now what was refused; the waits after failures were for something else."""
+        self._failures = 0
+        self.ask_for_checkpoint("there is room again")
 
     def _look(self) -> None:
         """Report the current checkpoint if it is another one than at the last look."""

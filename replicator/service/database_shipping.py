@@ -76,7 +76,7 @@ class DatabaseShipping:
     def may_hold_deleted(self, *, allowed: bool) -> None:
         """See `LogHold`."""
         if self._log_loop:
-            self._log_loop.may_hold_deleted = allowed
+            self._log_loop.may_hold_deleted(allowed=allowed)
 
     def _ask(self, reason: str) -> None:
         self._ask_for_checkpoint(reason)

@@ -24,7 +24,7 @@ from replicator.service.precedence import Precedence
 from replicator.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.interface import Destination
@@ -77,8 +77,12 @@ class DestinationWorker:
         display: ProgressDisplay,
         reporter: Reporter,
         precedence: Precedence | None = None,
+        break_off: Callable[[], None] = lambda: None,
     ) -> None:
-        """`precedence` is told of publishes, so that mirrors wait meanwhile."""
+        """`precedence` is told of publishes, so that mirrors wait meanwhile.
+
+        `break_off` makes what `destination` is doing fail; it is called from another thread.
+        """
         self.name = name
         self.thread_name = f"destination {name}"
         self.is_watched = True
@@ -88,6 +92,7 @@ class DestinationWorker:
         self._display = display
         self._reporter = reporter
         self._precedence = precedence or Precedence()
+        self._break_off = break_off
         self._condition = threading.Condition()
         #: Databases that have something to transfer, each with the time (monotonic) from which on it may be tried.
         self._due: dict[str, float] = {}
@@ -123,6 +128,7 @@ class DestinationWorker:
                 self._destination,
                 line,
                 planned=lambda plan: line.expect(files=len(plan.send), size_bytes=plan.send_bytes),
+                break_off=self._break_off,
             )
 
     def run(self) -> None:

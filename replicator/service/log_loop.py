@@ -52,8 +52,7 @@ class LogLoop:
         self._on_reading = on_reading
         self._on_seal = on_seal
         self._woken = threading.Event()
-        #: Whether there is room for that on the filesystem of the checkpoints; to be set by any thread.
-        self.may_hold_deleted = True
+        self._may_hold_deleted = True
         self._trouble = ""
         self._is_watched = True
         self._due = 0.0
@@ -75,6 +74,15 @@ class LogLoop:
         # The wait for what was the next tick may be long.
         self._due = 0.0
         self._woken.set()
+
+    def may_hold_deleted(self, *, allowed: bool) -> None:
+        """Say whether the filesystem of the checkpoints has room for logs that the primary has deleted.
+
+        From any thread, and with effect at once.
+        """
+        self._may_hold_deleted = allowed
+        if not allowed:
+            self._follower.may_hold_deleted(allowed=False)
 
     def wake(self) -> None:
         """Make `run` notice at once that it is to stop; from any thread."""
@@ -109,7 +117,7 @@ class LogLoop:
 
     def _read(self) -> None:
         beat()
-        self._follower.may_hold_deleted = self._has_room()
+        self._follower.may_hold_deleted(allowed=self._has_room())
         try:
             self._follower.read()
         except SourceChangedError:
@@ -136,7 +144,7 @@ class LogLoop:
 
     def _has_room(self) -> bool:
         """Whether logs that the primary has deleted may be held on to."""
-        if not self.may_hold_deleted:
+        if not self._may_hold_deleted:
             return False
         folder = self._follower.folder
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +23,7 @@ from replicator.service.mirrors import Mirrors
 from replicator.service.systemd import ServiceManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from replicator.checkpoint.rotation import CheckpointRoot
@@ -64,7 +64,7 @@ class Part(Protocol):
 class Service:
     """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything.
 
-    `steady` are the parts that have no place in a single pass.
+    `steady` are the parts that have no place in a single pass. `guards` are at work as long as there is any work.
     `companions` are entered before the work of `run` begins, and left when all of it has ended. `manager` is told
     of both.
     """
@@ -77,6 +77,7 @@ class Service:
         *,
         stop: threading.Event,
         steady: Sequence[Part] = (),
+        guards: Sequence[Part] = (),
         companions: Sequence[AbstractContextManager[object]] = (),
         vitals: Vitals | None = None,
         reconfigure: Callable[[Config], None] = lambda _config: None,
@@ -87,6 +88,7 @@ class Service:
         self._loops = loops
         self._workers = workers
         self._steady = steady
+        self._guards = guards
         self._mirrors = mirrors or Mirrors()
         self._stop = stop
         self._companions = companions
@@ -107,6 +109,7 @@ class Service:
             self._take_roots(stack)
             for companion in self._companions:
                 stack.enter_context(companion)
+            stack.enter_context(self._guarded())
             mirrors = self._mirrors
             parts: tuple[Part, ...] = (
                 *self._loops,
@@ -143,6 +146,7 @@ class Service:
         """
         with ExitStack() as stack:
             self._take_roots(stack)
+            stack.enter_context(self._guarded())
             outcomes: list[bool] = []
             fresh: set[str] = set()
             for loop in self._loops:
@@ -176,6 +180,19 @@ class Service:
             root.recover()
             discard_pinned(root)
             stack.callback(discard_pinned, root)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        threads = [self._thread(guard) for guard in self._guards]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            for guard in self._guards:
+                guard.wake()
+            for thread in threads:
+                thread.join()
 
     def _thread(self, part: Part) -> threading.Thread:
         name = part.thread_name

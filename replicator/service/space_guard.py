@@ -1,26 +1,26 @@
-"""The primary's disk comes first: what is given up when too little of it is free, one thing after the other.
+"""The primary's disk comes first: gives up, one after the other, what `space_plan` says must go.
 
-Links keep files that the primary has deleted. Below `min_free` these go, until enough is free: links of transfers
-that rest, or are under way to checkpoints that are not the current one; `checkpoint_prev`, and links for the next
-one; logs that the primary has deleted, which ends shipping until the next checkpoint. If that was not enough, no
-checkpoint is made. From then on `checkpoint_current` holds more and more that the primary has deleted: below half
-of `min_free` it goes too, with what is on its way of it. Checkpoints that something else makes are left alone.
+Who looks, and how often, is the job of `space_watch`.
 """
 
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from replicator.checkpoint.pinned import give_up_outdated
+from replicator.checkpoint.held_space import solely_held_bytes
+from replicator.checkpoint.pinned import pinned_folders
 from replicator.config import Producer
 from replicator.errors import CheckpointError
+from replicator.service.space_plan import OF_OTHERS, Space, Step, is_worth_it, next_step
 from replicator.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from replicator.checkpoint.pinned import CheckpointPin
     from replicator.checkpoint.rotation import CheckpointRoot
@@ -28,17 +28,14 @@ if TYPE_CHECKING:
     from replicator.service.board import StatusBoard
     from replicator.service.database_loop import LogHold
 
-TRANSFERS: Final = "transfer copies"
-PREVIOUS: Final = "checkpoint_prev"
-LOGS: Final = "pinned logs"
-CHECKPOINTS: Final = "new checkpoints"
-CURRENT: Final = "checkpoint_current"
-
 _log = structlog.get_logger()
+
+#: Enough must be free for so long before it counts: compactions fill a disk and clear it several times a second.
+_CALM_SECONDS: Final = 1.0
 
 
 class SpaceGuard:
-    """Watches the filesystem of one checkpoint root; only for the thread that makes the checkpoints there."""
+    """Guards the filesystem of one checkpoint root. For any thread."""
 
     def __init__(  # noqa: PLR0913 - all that can be given up
         self,
@@ -49,95 +46,126 @@ class SpaceGuard:
         give_up_staging: Callable[[], None],
         logs: LogHold | None,
         pins: Sequence[CheckpointPin] = (),
+        on_room: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pins` are what transfers hold of checkpoints."""
+        """`pins` are what transfers hold of checkpoints.
+
+        `on_room` is called when there is room again for a checkpoint that was refused, or given up.
+        """
         #: May be replaced at any time.
         self.min_free = database.min_free
-        self._name = database.name
-        self._makes_checkpoints = database.producer is Producer.INTERNAL
+        self.name = database.name
+        self._offered = OF_OTHERS if database.producer is Producer.EXTERNAL else tuple(Step)
         self._root = root
         self._board = board
         self._give_up_staging = give_up_staging
         self._logs = logs
         self._pins = pins
-        self._given_up: tuple[str, ...] = ()
+        self._on_room = on_room
+        self._clock = clock
+        self._enough_since: float | None = None
+        self._looking = threading.Lock()
+        self._given_up: tuple[Step, ...] = ()
+        self._was_refused = False
 
-    def look(self) -> bool:
-        """Give up what must be given up; whether enough is free now. Raises `CheckpointError` for a lost root."""
-        free_bytes, floor_bytes = self._free_space()
-        if free_bytes >= floor_bytes:
-            self._note((), free_bytes, floor_bytes)
-            return True
-        given_up = []
-        for what in self._steps():
-            given_up.append(what)
-            free_bytes, floor_bytes = self._free_space()
-            if free_bytes >= floor_bytes:
-                break
-        else:
-            given_up.extend(self._last_steps(free_bytes, floor_bytes))
-        # What was given up before stays so until there is room without that.
-        self._note(tuple(dict.fromkeys([*self._given_up, *given_up])), free_bytes, floor_bytes)
-        return free_bytes >= floor_bytes
+    def look(self) -> Space:
+        """Give up what must be given up; return what is free then. Raises `CheckpointError` for a lost root."""
+        with self._looking:
+            space = self._space()
+            taken: list[Step] = []
+            given_up: list[Step] = []
+            while step := next_step(space, self._offered, taken):
+                taken.append(step)
+                if self._take(step, space):
+                    given_up.append(step)
+                    space = self._space()
+            if given_up or not space.is_enough:
+                self._enough_since = None
+                # What was given up before stays so until there is room without that.
+                self._note(tuple(step for step in Step if step in {*self._given_up, *given_up}), space)
+            elif self._has_been_enough():
+                self._note((), space)
+            return space
 
     def check(self) -> None:
         """Give up what must be given up. Raises `CheckpointError` if there is no room for a checkpoint even so."""
-        if not self.look():
-            free_bytes, floor_bytes = self._free_space()
-            raise CheckpointError(
-                f"only {format_size(free_bytes)} are free below {self._root.path}: no new checkpoint is made",
-                hint=f"min_free asks for {format_size(floor_bytes)}; free some space, or lower it",
-            )
+        self.look()
+        self.need_room(0)
 
-    def _steps(self) -> Iterator[str]:
-        self._give_up_transfers()
-        yield TRANSFERS
-        if not self._makes_checkpoints:
+    def need_room(self, count_bytes: int) -> None:
+        """See `NeedRoom`."""
+        space = self._space()
+        if space.free_bytes - count_bytes >= space.floor_bytes:
             return
-        self._root.give_up_previous()
-        self._give_up_staging()
-        yield PREVIOUS
-        if self._logs:
-            # They go at the next reading, which is a moment away.
-            self._logs.may_hold_deleted(allowed=False)
-            yield LOGS
+        self._was_refused = True
+        due = f", and {format_size(count_bytes)} would be copied" if count_bytes else ""
+        raise CheckpointError(
+            f"only {format_size(space.free_bytes)} are free below {self._root.path}{due}:"
+            " no new checkpoint is made",
+            hint=f"min_free asks for {format_size(space.floor_bytes)}; free some space, or lower it",
+        )
 
-    def _last_steps(self, free_bytes: int, floor_bytes: int) -> Iterator[str]:
-        if not self._makes_checkpoints:
-            return
-        yield CHECKPOINTS
-        # Not at once: the logs take a moment to go.
-        if CHECKPOINTS in self._given_up and free_bytes < floor_bytes // 2:
-            self._root.give_up_current()
-            self._give_up_transfers()
-            yield CURRENT
+    def _has_been_enough(self) -> bool:
+        now = self._clock()
+        if self._enough_since is None:
+            self._enough_since = now
+        return now - self._enough_since >= _CALM_SECONDS
+
+    def _take(self, step: Step, space: Space) -> bool:
+        """Take a step; False if it was not worth it."""
+        match step:
+            case Step.TRANSFERS:
+                self._give_up_transfers()
+            case Step.PREVIOUS:
+                self._root.give_up_previous()
+                self._give_up_staging()
+            case Step.LOGS:
+                if self._logs is None:
+                    return False
+                self._logs.may_hold_deleted(allowed=False)
+            case Step.CHECKPOINTS:
+                pass  # each asks for room itself
+            case Step.CURRENT:
+                gain_bytes = solely_held_bytes([self._root.current, *pinned_folders(self._root)])
+                if not is_worth_it(space, gain_bytes):
+                    return False
+                self._root.give_up_current()
+                self._give_up_transfers()
+        return True
 
     def _give_up_transfers(self) -> None:
-        for pin in self._pins:
-            pin.give_up()
-        give_up_outdated(self._root)
+        try:
+            for pin in self._pins:
+                pin.give_up()
+                pin.give_up_outdated()
+        except OSError as error:
+            raise CheckpointError(f"cannot remove links below {self._root.path}: {error.strerror}") from error
 
-    def _note(self, given_up: tuple[str, ...], free_bytes: int, floor_bytes: int) -> None:
+    def _note(self, given_up: tuple[Step, ...], space: Space) -> None:
         if given_up == self._given_up:
             return
-        sizes = {"free": format_size(free_bytes), "min_free": format_size(floor_bytes)}
+        new = [step for step in given_up if step not in self._given_up]
+        self._given_up = given_up
+        self._board.given_up(self.name, what=given_up)
+        sizes = {"free": format_size(space.free_bytes), "min_free": format_size(space.floor_bytes)}
         if given_up:
             _log.warning(
                 "space.given_up",
-                database=self._name,
-                given_up=[what for what in given_up if what not in self._given_up],
+                database=self.name,
+                given_up=new,
                 **sizes,
                 hint=f"free some space on the filesystem of {self._root.path}, or lower min_free",
             )
-        else:
-            _log.info("space.recovered", database=self._name, **sizes)
-            if self._logs:
-                self._logs.may_hold_deleted(allowed=True)
-        self._given_up = given_up
-        self._board.given_up(self._name, what=given_up)
+            return
+        _log.info("space.recovered", database=self.name, **sizes)
+        if self._logs:
+            self._logs.may_hold_deleted(allowed=True)
+        if Step.CHECKPOINTS in self._offered and (self._was_refused or not self._root.current.exists()):
+            self._was_refused = False
+            self._on_room()
 
-    def _free_space(self) -> tuple[int, int]:
-        """Return the bytes that are free, and those that `min_free` asks for."""
+    def _space(self) -> Space:
         try:
             usage = shutil.disk_usage(self._root.path)
         except OSError as error:
@@ -145,5 +173,5 @@ class SpaceGuard:
                 f"cannot use the checkpoint root {self._root.path}: {error.strerror}",
                 hint="is its filesystem mounted? Restart the service once it is back",
             ) from error
-        self._board.free(self._name, count_bytes=usage.free)
-        return usage.free, self.min_free.bytes_of(usage.total)
+        self._board.free(self.name, count_bytes=usage.free)
+        return Space(usage.free, self.min_free.bytes_of(usage.total))

@@ -87,10 +87,18 @@ class Transfer:
         self._settings = replace(self._settings, keep=policy)
 
     def run(
-        self, destination: Destination, observer: TransferObserver, *, planned: Callable[[Plan], None]
+        self,
+        destination: Destination,
+        observer: TransferObserver,
+        *,
+        planned: Callable[[Plan], None],
+        break_off: Callable[[], None] = lambda: None,
     ) -> Published | None:
-        """Publish, unless nothing is new: then None. Raises what `CheckpointPin.held` and `publish` raise."""
-        with self._pin.held() as checkpoint:
+        """Publish, unless nothing is new: then None. Raises what `CheckpointPin.held` and `publish` raise.
+
+        `break_off` makes what `destination` is doing fail, and is called from another thread.
+        """
+        with self._pin.held(break_off) as checkpoint:
             request = self._request(checkpoint)
             unchanged = None if self._once else unchanged_generation(request, destination, self._memory)
             if unchanged is not None and self._confirmed(checkpoint, request, destination, unchanged):

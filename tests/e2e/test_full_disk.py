@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,8 @@ from replicator.demo.settings import PrimarySettings
 from tests.support.filesystems import another_filesystem
 from tests.support.primaries import MEBIBYTE, Primary
 from tests.support.program import ConfigFile, RunningProgram, run_program
-from tests.support.published import wait_until
+from tests.support.published import wait_for_mid_file, wait_until
+from tests.support.tight_disk import free_bytes, held_bytes, ran_full_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 #: Write the same keys again and again: tables are replaced all the time. The small one needs a few MiB only.
 SMALL = PrimarySettings(layout=Layout(ring=100, value_bytes=4000), batches_per_second=200)
 LARGE = PrimarySettings(layout=Layout(value_bytes=4000), write_buffer_bytes=MEBIBYTE, batches_per_second=300)
+#: Makes logs of 8 MiB: those that it deletes are worth as much as its tables.
+LARGE_LOGS = PrimarySettings(
+    layout=Layout(value_bytes=4000), write_buffer_bytes=8 * MEBIBYTE, batches_per_second=500
+)
 FLOOR_BYTES = 24 * MEBIBYTE
 
 
@@ -124,3 +130,48 @@ def test_a_slow_transfer_of_an_outdated_checkpoint_is_given_up(
             service.stop()
     assert "the checkpoint on its way was given up" in failed["error"]
     assert "min_free" in failed["hint"]
+
+
+def test_a_transfer_that_stalls_holds_no_deleted_file(
+    config: ConfigFile, server: OpenSshServer, account: str, disk: Path
+) -> None:
+    """Of the file that it was sending either: long before its destination is given up."""
+    config.database("app", disk / "db", interval="1h", ship_wal="off", min_free=f"{FLOOR_BYTES}B")
+    config.sftp("standby", server, account, limit="1MiB/s", timeout="10m")
+    root = disk / "db.checkpoints"
+    with Primary(disk / "db", replace(LARGE, batches_per_second=1500)) as primary:
+        primary.wait_for(1500)
+        with RunningProgram("run", "-c", config.write()) as service:
+            wait_for_mid_file(server.local_base / account / "app")
+            server.stall_sessions()
+            try:
+                # Until all that is in the checkpoint was compacted away.
+                primary.wait_for_more(1500)
+                primary.stop()
+                leave_free(disk, FLOOR_BYTES // 4)
+                wait_until(lambda: "checkpoint_current" in given_up(service), "that it goes")
+                wait_until(lambda: held_bytes(root, service.process.pid) == 0, "nothing that is held")
+            finally:
+                server.resume_sessions()
+            failed = service.wait_for("publish.failed")
+            assert "the checkpoint on its way was given up" in failed["error"]
+            # What was given up comes back as soon as there is room, whatever the interval.
+            (disk / "filler").unlink()
+            service.wait_for("checkpoint.made", times=2)
+            assert (root / "checkpoint_current").exists()
+
+
+def test_a_primary_that_needs_nearly_all_of_its_disk_is_not_hurt(config: ConfigFile, disk: Path) -> None:
+    config.database("app", disk / "db", interval="1s", ship_wal="100ms", min_free=f"{FLOOR_BYTES}B")
+    config.directory("slow", config.folder / "slow", limit="256KiB/s")
+    with Primary(disk / "db", LARGE_LOGS) as primary:
+        primary.wait_for(500)
+        with RunningProgram("run", "-c", config.write()) as service:
+            service.wait_for("checkpoint.made")
+            # Its logs and tables grow to 47 MiB at their peak.
+            used_bytes = shutil.disk_usage(disk).total - free_bytes(disk)
+            leave_free(disk, max(8 * MEBIBYTE, 56 * MEBIBYTE - used_bytes))
+            primary.wait_for_more(3000)
+            assert ran_full_at(disk / "db") is None
+            assert given_up(service)
+            service.stop()

@@ -448,5 +448,8 @@ def test_a_checkpoint_that_does_not_fit_holds_no_space(
         filler = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize - table_bytes // 2
         (root / "filler").write_bytes(bytes(filler))
         failed = run_program("run", "-c", config.write(), "--once", code=FAILED).event("checkpoint.failed")
-        assert "No space left" in failed["error"]
+        assert "would be copied: no new checkpoint is made" in failed["error"]
+        assert {path.name for path in root.iterdir()} == {"filler", ".replicator.lock"}
+        # This one knows of no min_free.
+        assert "No space left" in run_program("checkpoint", database, root, code=FAILED).errors
         assert {path.name for path in root.iterdir()} == {"filler", ".replicator.lock"}

@@ -138,7 +138,7 @@ def test_new_files_count_and_are_checked_though_an_earlier_try_copied_them(
 ) -> None:
     """The first try gets as far as the logs: the database is another one when it is looked at again."""
     checked: list[str] = []
-    capture = Capture(database.path, root, lambda _, new_names: checked.extend(new_names))
+    capture = Capture(database.path, root, lambda _folder, new_names, _room: checked.extend(new_names))
     renamed = database.path / "000004.log"
 
     def happen() -> None:
@@ -161,7 +161,7 @@ def test_symbolic_links_are_refused(database: HandmadeDatabase, root: Checkpoint
 
 
 def test_no_file_stays_open(database: HandmadeDatabase, root: CheckpointRoot) -> None:
-    def refuse(_folder: Path, _new_names: object) -> None:
+    def refuse(_folder: Path, _new_names: object, _need_room: object) -> None:
         assert any(file.path == str(database.table_path(10)) for file in psutil.Process().open_files())
         raise CheckpointError("refused")
 

@@ -46,7 +46,7 @@ def look():
         flags = next(line.split()[1] for line in info.splitlines() if line.startswith("flags:"))
         seen.append((target, int(flags, 8)))
 
-def check(folder, new_names):
+def check(folder, new_names, _need_room):
     look()
     check_structure(folder, new_names)
     look()

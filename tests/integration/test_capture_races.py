@@ -301,7 +301,7 @@ def test_new_files_count_and_are_checked_though_an_earlier_try_pinned_them(
     database.flush(10, (1, 10), 4)
     readings.after(CUT, lambda: database.edit(encode.add_family(1, "new") + encode.log_number(4)))
     checked: list[str] = []
-    captured = Capture(database.path, root, lambda _, new_names: checked.extend(new_names)).make()
+    captured = Capture(database.path, root, lambda _folder, new_names, _room: checked.extend(new_names)).make()
     assert captured.tries == 2
     assert captured.new_files == 1
     assert checked == ["000010.sst"]
@@ -513,7 +513,7 @@ def test_a_log_that_the_manifest_demands_but_that_is_nowhere(
 def test_a_failed_capture_leaves_the_current_checkpoint_alone(
     database: HandmadeDatabase, root: CheckpointRoot
 ) -> None:
-    def refuse(_folder: Path, _new_names: object) -> None:
+    def refuse(_folder: Path, _new_names: object, _need_room: object) -> None:
         raise CheckpointError("refused")
 
     Capture(database.path, root).make()

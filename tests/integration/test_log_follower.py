@@ -615,7 +615,7 @@ def test_open_files_do_not_run_short_of_logs(tmp_path: Path) -> None:
 
 
 def test_without_room_no_deleted_log_is_held(following: Following, database: HandmadeDatabase) -> None:
-    following.follower.may_hold_deleted = False
+    following.follower.may_hold_deleted(allowed=False)
     next_serial = following.user.next_serial
     large_switch(database, 5)
     following.follower.read()
@@ -627,6 +627,46 @@ def test_without_room_no_deleted_log_is_held(following: Following, database: Han
     assert open_deleted_logs(database) == 0
     with pytest.raises(SourceChangedError, match="let go of"):
         following.follower.readings_since(next_serial, following.epoch)
+    following.begin()
+    database.write(5)
+    assert following.grown() == {5: size_of(database, 5)}
+
+
+def test_deleted_logs_that_are_held_go_at_once(following: Following, database: HandmadeDatabase) -> None:
+    next_serial = following.user.next_serial
+    large_switch(database, 5)
+    following.follower.read()
+    flush(database, 10, 1, keep=5)
+    database.write(5)
+    following.follower.read()
+    assert open_deleted_logs(database) == 1
+    following.follower.may_hold_deleted(allowed=False)
+    assert open_deleted_logs(database) == 0
+    assert following.follower.pinned_bytes == 0
+    # All of it had been read: nothing is missed by who has taken it.
+    assert following.follower.take_seals() == []
+    following.follower.read()
+    with pytest.raises(SourceChangedError, match="let go of"):
+        following.follower.readings_since(next_serial, following.epoch)
+
+
+def test_a_deleted_log_that_was_not_read_to_its_end_ends_the_epoch(
+    following: Following, database: HandmadeDatabase
+) -> None:
+    """Nobody else would notice: what was missed is in a log that had been seen."""
+    following.follower.may_hold_deleted(allowed=False)
+    database.write(4, count=3)
+    database.create_wal(5)
+    flush(database, 10, 1, keep=5)
+    following.follower.pin()
+    assert open_deleted_logs(database) == 0
+    (reason,) = following.follower.take_seals()
+    assert reason == "000004.log was let go of before it was read to its end: too little is free"
+    assert following.take() == ([], reason)
+    database.write(5)
+    following.follower.read()
+    assert following.take() == ([], reason)
+    following.follower.may_hold_deleted(allowed=True)
     following.begin()
     database.write(5)
     assert following.grown() == {5: size_of(database, 5)}

@@ -16,7 +16,7 @@ from replicator.checkpoint.inspection import inspect_checkpoint
 from replicator.checkpoint.pinned import CheckpointPin, discard_pinned, pinned_checkpoint
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.demo.oracle import judge
-from replicator.errors import CheckpointError
+from replicator.errors import CheckpointError, ConnectionLostError
 from tests.support.captures import WARM_UP_BATCHES
 from tests.support.handmade import HandmadeDatabase
 from tests.support.primaries import STORMS, Primary
@@ -321,3 +321,32 @@ def test_a_storm_of_rotations_never_gives_a_mixture(root: CheckpointRoot, tmp_pa
     assert captures.result() > 5
     assert positions == sorted(positions)
     assert positions[-1] > positions[0]
+
+
+def test_a_transfer_of_an_outdated_checkpoint_is_broken_off_and_says_why(
+    root: CheckpointRoot, tmp_path: Path
+) -> None:
+    changing = Changing(tmp_path / "db", root)
+    changing.make()
+    pin = CheckpointPin(root, HOLDER)
+    broken_off: list[str] = []
+
+    def transfer() -> None:
+        with pin.held(lambda: broken_off.append("now")) as checkpoint:
+            pin.give_up_outdated()
+            assert checkpoint.folder.exists()
+            assert not broken_off
+            changing.make()
+            pin.give_up_outdated()
+            assert broken_off == ["now"]
+            assert not checkpoint.folder.exists()
+            raise ConnectionLostError("it was broken off")
+
+    with pytest.raises(CheckpointError, match="the checkpoint on its way was given up: too little is free"):
+        transfer()
+    # What comes after is not concerned.
+    with pytest.raises(ConnectionLostError), pin.held(lambda: broken_off.append("again")):
+        raise ConnectionLostError("of its own")
+    changing.make()
+    pin.give_up_outdated()
+    assert broken_off == ["now"]

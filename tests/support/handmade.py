@@ -80,19 +80,21 @@ class HandmadeDatabase:
             file.seek(start)
             file.write(log.content[start:])
 
-    def flush(self, table: int, sequences: tuple[int, int], log_number: int) -> None:
+    def flush(
+        self, table: int, sequences: tuple[int, int], log_number: int, *, size_bytes: int = TABLE_BYTES
+    ) -> None:
         """Make a table of these sequence numbers; logs below `log_number` are not needed any more."""
-        self.write_table(table)
+        self.write_table(table, size_bytes)
         self.edit(
-            encode.new_table(table, size_bytes=TABLE_BYTES, sequences=sequences)
+            encode.new_table(table, size_bytes=size_bytes, sequences=sequences)
             + encode.log_number(log_number)
             + encode.min_log_number(log_number)
             + encode.number_field(_LAST_SEQUENCE, sequences[1])
         )
 
-    def write_table(self, number: int) -> None:
+    def write_table(self, number: int, size_bytes: int = TABLE_BYTES) -> None:
         """Write the file of a table, of which the MANIFEST does not know yet."""
-        self.table_path(number).write_bytes(bytes(TABLE_BYTES - 8) + struct.pack("<Q", _TABLE_MAGIC))
+        self.table_path(number).write_bytes(bytes(size_bytes - 8) + struct.pack("<Q", _TABLE_MAGIC))
 
     def delete_wals(self, *numbers: int) -> None:
         """Delete obsolete logs."""

@@ -102,6 +102,11 @@ class Primary:
         return self._progress.position if self._progress else 0
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself, as after an error of its engine."""
+        return self._running().poll() is not None
+
+    @property
     def pid(self) -> int:
         """The process id of the running primary."""
         return self._running().pid

@@ -22,6 +22,7 @@ from tests.support.memory_destination import MemoryDestination
 from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from replicator.destination.interface import Destination, Entry
@@ -42,10 +43,13 @@ class Trouble:
         self.steps: list[str] = []
         self._path = path
         self._memory = MemoryDestination(before_change=self._step)
+        #: Is called before each error.
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def _step(self, action: str, path: PurePosixPath) -> None:
         self.steps.append(f"{action} {path}")
         if self.errors and self._path in {None, str(path)}:
+            self.meanwhile()
             raise self.errors.pop(0)
 
     def connect(self) -> Destination:
@@ -249,3 +253,28 @@ def test_closing_ends_trying() -> None:
         with pytest.raises(ConnectionLostError, match="closed"):
             place.write_bytes(_FILE, b"")
     assert trouble.connections == 1
+
+
+def test_what_is_broken_off_is_not_tried_again_and_the_next_call_connects_anew() -> None:
+    trouble = Trouble(lost())
+    place = trouble.retrying()
+    place.make_folder(PurePosixPath("before"))
+    trouble.errors = [lost(), lost()]
+    trouble.meanwhile = place.break_off
+    with pytest.raises(ConnectionLostError):
+        place.write_bytes(_FILE, b"")
+    assert len(trouble.errors) == 1
+    trouble.meanwhile = lambda: None
+    connections = trouble.connections
+    place.write_bytes(_FILE, b"")
+    assert trouble.connections == connections + 2  # for the call, and for what was tried again
+
+
+def test_breaking_off_ends_the_wait_before_another_try() -> None:
+    trouble = Trouble(*(lost() for _ in range(9)))
+    place = RetryingDestination(
+        trouble.connect, label="", policy=RetryPolicy(9, 600, 600), on_retry=lambda *_: place.break_off()
+    )
+    with pytest.raises(ConnectionLostError):
+        place.write_bytes(_FILE, b"")
+    assert trouble.connections == 2
