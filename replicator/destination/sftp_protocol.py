@@ -10,8 +10,8 @@ request number of 32 bits that the reply repeats. What servers say is in `sftp_r
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 VERSION = 3
 LENGTH = struct.Struct(">I")
@@ -68,9 +68,8 @@ class OpenFlag(IntEnum):
 _NEW_FILE = _U32.pack(OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request without its number."""
+class Request(NamedTuple):
+    """A request without its number. A tuple, for there are many."""
 
     kind: RequestType
     body: bytes
