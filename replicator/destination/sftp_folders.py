@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.interface import Entry, EntryKind
 from replicator.destination.sftp_errors import is_missing
+from replicator.destination.sftp_name_list import kind_of_mode
 from replicator.destination.sftp_replies import Attributes, Handle, Names, Status, StatusCode
 from replicator.errors import NotFoundError, ProtocolError
 
@@ -58,7 +58,7 @@ class SftpFolders:
         found: list[Entry | None] = []
         for path, reply in zip(paths, replies, strict=True):
             if isinstance(reply, Attributes):
-                found.append(_as_entry(path.name, reply))
+                found.append(reply.of(path.name))
             elif is_missing(reply):
                 found.append(None)
             else:
@@ -106,23 +106,11 @@ class SftpFolders:
         self._account.check([reply for reply in replies if not is_missing(reply)], f"remove what is in {path}")
 
 
-_KINDS = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.FOLDER, stat.S_IFLNK: EntryKind.SYMLINK}
-
-
 def kind_of(found: Attributes) -> EntryKind:
     """Say what a name is by its attributes."""
-    return _KINDS.get(stat.S_IFMT(found.permissions or 0), EntryKind.OTHER)
+    return kind_of_mode(found.permissions or 0)
 
 
 def entries_of(page: Names) -> list[Entry]:
     """Return what a part of a listing tells, `.` and `..` left out."""
-    return [_entry(name, found) for name, found in page.items if name not in {b".", b".."}]
-
-
-def _entry(name: bytes, found: Attributes) -> Entry:
-    return _as_entry(name.decode("utf-8", "surrogateescape"), found)
-
-
-def _as_entry(name: str, found: Attributes) -> Entry:
-    mode = stat.S_IMODE(found.permissions or 0)
-    return Entry(name, kind_of(found), found.size_bytes or 0, found.modified_seconds or 0, mode, found.owner)
+    return [entry for entry in page.entries if entry.name not in {".", ".."}]

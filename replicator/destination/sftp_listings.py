@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ _MOST_FOLDERS = 128
 # One for the names and one for the end, which is all that a small folder needs.
 _FIRST_READS = 2
 _MOST_READS = 8
+# How long a folder counts as one after it was listed as such, and how many are remembered.
+_KNOWN_SECONDS = 5.0
+_MOST_KNOWN = 100_000
 # OpenSSH gives 100 names at a time: a page with many means that there are more.
 _LONG_PAGE_NAMES = 50
 
@@ -34,6 +38,7 @@ class _Listing:
     """A folder that is being listed. `unanswered` counts the requests for more names."""
 
     folder: PurePosixPath
+    path: bytes
     finished: deque[_Listing]
     is_folder: bool = True
     unanswered: int = 0
@@ -47,6 +52,31 @@ class _Listing:
         self.finished.append(self)
 
 
+class _KnownFolders:
+    """Which folders are known to be no links, because a listing said so a moment ago.
+
+    To ask again, right before a folder is opened, would leave the same gap, only a shorter one: what is done with
+    what a listing tells is done later anyway.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, float] = {}
+
+    def note(self, above: bytes, entries: list[Entry]) -> None:
+        """Remember the folders in a part of the listing of `above`."""
+        now = time.monotonic()
+        if len(self._seen) > _MOST_KNOWN:  # nobody asks for them
+            self._seen.clear()
+        for entry in entries:
+            if entry.kind is EntryKind.FOLDER:
+                self._seen[b"%b/%b" % (above, entry.name.encode("utf-8", "surrogateescape"))] = now
+
+    def has(self, path: bytes) -> bool:
+        """Say whether a folder is known to be one; it is forgotten then."""
+        seen_at = self._seen.pop(path, None)
+        return seen_at is not None and time.monotonic() - seen_at < _KNOWN_SECONDS
+
+
 class SftpListings:
     """Listings of one account."""
 
@@ -58,10 +88,12 @@ class SftpListings:
         """See `Destination`. Raises `DestinationError`."""
         more = iter(folders)
         finished: deque[_Listing] = deque()
+        # Of no use beyond this call: who asked may change the tree then.
+        known = _KnownFolders()
         under_way = 0
         while True:
             while under_way < _MOST_FOLDERS and (folder := next(more, None)) is not None:
-                self._begin(_Listing(folder, finished))
+                self._begin(_Listing(folder, self._account.path(folder), finished), known)
                 under_way += 1
             if not under_way:
                 return
@@ -71,11 +103,13 @@ class SftpListings:
             under_way -= 1
             if listing.refused is not None and not is_missing(listing.refused):
                 raise self._account.refusal(listing.refused, f"list {listing.folder}")
-            yield listing.folder, listing.entries if listing.is_folder and listing.refused is None else None
+            if not listing.is_folder or listing.refused is not None:
+                yield listing.folder, None
+            else:
+                known.note(listing.path, listing.entries)
+                yield listing.folder, listing.entries
 
-    def _begin(self, listing: _Listing) -> None:
-        path = self._account.path(listing.folder)
-
+    def _begin(self, listing: _Listing, known: _KnownFolders) -> None:
         def looked(reply: Reply) -> None:
             listing.is_folder = not isinstance(reply, Attributes) or kind_of(reply) is EntryKind.FOLDER
 
@@ -84,15 +118,15 @@ class SftpListings:
                 self._read(listing, reply.value, _FIRST_READS)
                 return
             if isinstance(reply, Handle):
-                self._connection.post(protocol.close(reply.value), lambda _: None)
+                self._connection.post(protocol.close(reply.value), _ignore)
             else:
                 listing.refused = reply
             listing.end()
 
         # Opening follows links, and a link is no folder; the base alone may be one.
-        if listing.folder.parts:
-            self._connection.post(protocol.path_status(path, follow=False), looked)
-        self._connection.post(protocol.open_folder(path), opened)
+        if listing.folder.parts and not known.has(listing.path):
+            self._connection.post(protocol.path_status(listing.path, follow=False), looked)
+        self._connection.post(protocol.open_folder(listing.path), opened)
 
     def _read(self, listing: _Listing, handle: bytes, count: int) -> None:
         def answered(reply: Reply) -> None:
@@ -101,16 +135,20 @@ class SftpListings:
                 return
             if isinstance(reply, Names):
                 listing.entries += entries_of(reply)
-                if len(reply.items) >= _LONG_PAGE_NAMES:
+                if len(reply.entries) >= _LONG_PAGE_NAMES:
                     self._read(listing, handle, min(2, _MOST_READS - listing.unanswered))
                 elif not listing.unanswered:
                     self._read(listing, handle, 1)
                 return
             if not (isinstance(reply, Status) and reply.code == StatusCode.EOF):
                 listing.refused = reply
-            self._connection.post(protocol.close(handle), lambda _: None)
+            self._connection.post(protocol.close(handle), _ignore)
             listing.end()
 
         for _ in range(count):
             listing.unanswered += 1
             self._connection.post(protocol.read_folder(handle), answered)
+
+
+def _ignore(_reply: Reply) -> None:
+    """Take an answer that changes nothing."""

@@ -11,7 +11,8 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.destination.interface import Owner
+from replicator.destination.interface import Entry, Owner
+from replicator.destination.sftp_name_list import kind_of_mode, usual_names
 from replicator.destination.sftp_protocol import VERSION
 from replicator.errors import ProtocolError
 
@@ -80,6 +81,11 @@ class Attributes(NamedTuple):
     modified_seconds: int | None = None
     owner: Owner | None = None
 
+    def of(self, name: str) -> Entry:
+        """Return the entry of a name that has these."""
+        mode, kind = (self.permissions or 0) & 0o7777, kind_of_mode(self.permissions or 0)
+        return Entry(name, kind, self.size_bytes or 0, self.modified_seconds or 0, mode, self.owner)
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -107,7 +113,7 @@ class Data:
 class Names:
     """Names with their attributes, untrusted."""
 
-    items: tuple[tuple[bytes, Attributes], ...]
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,29 +147,18 @@ class Limits:
     write_bytes: int = DEFAULT_CHUNK_BYTES
 
 
-#: Flags, size, owner (two), permissions, times (two).
-_USUAL = struct.Struct(">IQIIIII")
-_USUAL_FLAGS = int(_Attribute.SIZE | _Attribute.OWNER | _Attribute.PERMISSIONS | _Attribute.TIMES)
-
-
-@lru_cache(maxsize=1024)
-def _owner(user_id: int, group_id: int) -> Owner:
-    """Return the one object for all files of an owner."""
-    return Owner(user_id, group_id)
-
-
 class _Reader:
     """Takes fields off a packet; a packet that is too short is a `ProtocolError`."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._position = 0
+        self.position = 0
 
     def take(self, count: int) -> bytes:
-        start, end = self._position, self._position + count
+        start, end = self.position, self.position + count
         if end > len(self._data):
             raise ProtocolError("the SFTP server sent a packet that ends too early")
-        self._position = end
+        self.position = end
         return self._data[start:end]
 
     def u32(self) -> int:
@@ -178,16 +173,16 @@ class _Reader:
         return self.take(self.u32())
 
     def rest(self) -> bytes:
-        return self.take(len(self._data) - self._position)
+        return self.take(len(self._data) - self.position)
 
     @property
     def at_end(self) -> bool:
-        return self._position == len(self._data)
+        return self.position == len(self._data)
 
     def attributes(self) -> Attributes:
         flags = self.u32()
         size = self.u64() if flags & _Attribute.SIZE else None
-        owner = _owner(self.u32(), self.u32()) if flags & _Attribute.OWNER else None
+        owner = Owner(self.u32(), self.u32()) if flags & _Attribute.OWNER else None
         permissions = self.u32() if flags & _Attribute.PERMISSIONS else None
         modified = None
         if flags & _Attribute.TIMES:
@@ -199,31 +194,11 @@ class _Reader:
                 self.string()
         return Attributes(size, permissions, modified, owner)
 
-    def names(self) -> Iterator[tuple[bytes, Attributes]]:
+    def names(self) -> Iterator[Entry]:
         for _ in range(self.u32()):
-            if (usual := self._usual_name()) is not None:
-                yield usual
-                continue
-            name = self.string()
+            name = self.string().decode("utf-8", "surrogateescape")
             self.string()  # the same as `ls -l` would show it
-            yield name, self.attributes()
-
-    def _usual_name(self) -> tuple[bytes, Attributes] | None:
-        """Take a name with the usual attributes; None, and nothing is taken, if it has others, or is cut short.
-
-        Listings bring them by the thousand, and nearly always all of these and no others.
-        """
-        data, start = self._data, self._position + _U32.size
-        try:
-            end = start + _U32.unpack_from(data, self._position)[0]
-            at = end + _U32.size + _U32.unpack_from(data, end)[0]
-            flags, size_bytes, user_id, group_id, permissions, _, modified_seconds = _USUAL.unpack_from(data, at)
-        except struct.error:
-            return None
-        if flags != _USUAL_FLAGS:
-            return None
-        self._position = at + _USUAL.size
-        return data[start:end], Attributes(size_bytes, permissions, modified_seconds, _owner(user_id, group_id))
+            yield self.attributes().of(name)
 
 
 def parse_version(packet: bytes) -> dict[str, bytes]:
@@ -248,7 +223,7 @@ def parse_reply(packet: bytes | memoryview) -> tuple[int, Reply]:
         if kind == _STATUS and len(packet) >= _HEAD.size + 4:
             end = _HEAD.size + 4 + _U32.unpack_from(packet, _HEAD.size)[0]
             if end <= len(packet):
-                return number, Status(first, str(packet[_HEAD.size + 4 : end], "utf-8", "replace"))
+                return number, _status(first, bytes(packet[_HEAD.size + 4 : end]))
         elif kind == _DATA and _HEAD.size + first <= len(packet):
             return number, Data(bytes(packet[_HEAD.size : _HEAD.size + first]))
         elif kind == _HANDLE and _HEAD.size + first <= len(packet):
@@ -279,6 +254,12 @@ def take_plain_answers(data: bytes | bytearray, answers: dict[int, PlainAnswer])
     return start
 
 
+@lru_cache(maxsize=64)
+def _status(code: int, message: bytes) -> Status:
+    """Return the one object for answers that come by the thousand."""
+    return Status(code, message.decode("utf-8", "replace"))
+
+
 def _parse_any(packet: bytes) -> tuple[int, Reply]:
     reader = _Reader(packet)
     kind = reader.take(1)[0]
@@ -293,7 +274,8 @@ def _parse_any(packet: bytes) -> tuple[int, Reply]:
     elif kind == ReplyType.DATA:
         reply = Data(reader.string())
     elif kind == ReplyType.NAME:
-        reply = Names(tuple(reader.names()))
+        usual = usual_names(packet, reader.position)
+        reply = Names(tuple(reader.names()) if usual is None else usual)
     elif kind == ReplyType.ATTRS:
         reply = reader.attributes()
     elif kind == ReplyType.EXTENDED_REPLY:

@@ -126,7 +126,9 @@ class SftpSymlinks:
 
 def _text_of(reply: Reply) -> bytes | None:
     """Return where a link points, if that was the answer."""
-    return reply.items[0][0] if isinstance(reply, Names) and len(reply.items) == 1 else None
+    if not isinstance(reply, Names) or len(reply.entries) != 1:
+        return None
+    return reply.entries[0].name.encode("utf-8", "surrogateescape")
 
 
 def _is_no_link(reply: Reply) -> bool:

@@ -49,11 +49,11 @@ class FileAttributes:
         return min(max(self.modified_seconds, 0), _LAST_SECOND)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name in a folder, links not followed. `modified_seconds` is seconds since the epoch.
 
-    `mode` is permission bits, of 0o7777; `owner` is None where the server does not say.
+    `mode` is permission bits, of 0o7777; `owner` is None where the server does not say. A tuple, for there are
+    many.
     """
 
     name: str

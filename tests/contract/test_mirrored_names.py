@@ -111,6 +111,30 @@ def test_a_tree_is_walked_by_adding_to_what_is_listed(place: Destination) -> Non
     assert sorted(seen) == sorted(wanted)
 
 
+def test_no_link_is_entered_in_a_walk(place: Destination) -> None:
+    place.make_folders([at("top"), at("top/folder"), at("top/folder/inner")])
+    place.make_symlinks([SymbolicLink(at("top/link"), "folder")])
+    queue, found = Queue(at("top")), {}
+    for folder, entries in place.list_folders(queue):
+        found[folder] = entries
+        queue.folders.extend(folder / item.name for item in entries or [])
+    assert found[at("top/link")] is None
+    assert [item.name for item in found[at("top/folder")] or []] == ["inner"]
+
+
+def test_what_became_a_link_since_the_last_walk_is_no_folder(place: Destination) -> None:
+    place.make_folders([at("top"), at("top/folder"), at("top/other")])
+    queue = Queue(at("top"))
+    ((_, entries),) = place.list_folders(queue)
+    assert {item.name for item in entries or []} == {"folder", "other"}
+    place.remove_tree(at("top/folder"))
+    place.make_symlinks([SymbolicLink(at("top/folder"), "other")])
+    assert dict(place.list_folders([at("top/folder"), at("top/other")])) == {
+        at("top/folder"): None,
+        at("top/other"): [],
+    }
+
+
 def test_a_folder_of_five_thousand_names(place: Destination) -> None:
     wanted = {f"{number:04}" for number in range(5000)}
     place.make_folders([at("large"), at("small"), at("small/one")])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -228,7 +227,7 @@ def test_a_clock_that_is_wrong(tmp_path: Path, database: Path, shift_seconds: in
     class Shifted(DirectoryDestination):
         def list_folder(self, folder: PurePosixPath) -> list[Entry]:
             return [
-                replace(entry, modified_seconds=entry.modified_seconds + shift_seconds)
+                entry._replace(modified_seconds=entry.modified_seconds + shift_seconds)
                 for entry in super().list_folder(folder)
             ]
 

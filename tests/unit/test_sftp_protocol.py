@@ -169,7 +169,10 @@ def test_attributes_in_every_combination(
     assert parse_reply(reply(105, 9, encoded)) == (9, wanted)
     # Twice in a list of names: the second is found only if the first was read to its exact end.
     listing = struct.pack(">I", 2) + 2 * (string(b"na\xffme/..") + string(b"long") + encoded)
-    assert parse_reply(reply(104, 9, listing)) == (9, Names(2 * ((b"na\xffme/..", wanted),)))
+    assert parse_reply(reply(104, 9, listing)) == (9, Names(2 * (wanted.of("na\udcffme/.."),)))
+    # Cut short, it is neither read beyond its end nor taken for a shorter list.
+    with pytest.raises(ProtocolError):
+        parse_reply(reply(104, 9, listing[:-1]))
 
 
 @given(st.sampled_from([101, 102, 103, 104, 105, 201]) | st.integers(0, 255), st.binary(max_size=60))
