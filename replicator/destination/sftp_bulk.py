@@ -87,7 +87,7 @@ class SftpBulk:
         Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
 
     def _send_folders(self, batch: FolderBatch[FolderJob]) -> None:
-        SmallFiles(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
+        SmallFiles(self._connection, observer=batch, limiter=self._limiter).run(batch.items())
 
     def _uploader(self, observer: TransferObserver | None) -> Uploader:
         return Uploader(

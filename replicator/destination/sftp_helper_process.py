@@ -190,7 +190,7 @@ def _carry_out(
         uploader = Uploader(connection, label=label, base=base, limiter=limiter, observer=starter)
         uploader.run(cast("Iterator[Job]", items))
     elif direction is Direction.UPLOAD_FOLDERS:
-        small = SmallFiles(connection, label=label, limiter=limiter, observer=starter)
+        small = SmallFiles(connection, limiter=limiter, observer=starter)
         small.run(cast("Iterator[FolderJob]", items))
     else:
         downloader = Downloader(connection, label=label, limiter=limiter, observer=starter)

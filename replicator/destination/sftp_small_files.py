@@ -19,7 +19,6 @@ from replicator.destination import sftp_protocol as protocol
 from replicator.destination.interface import BulkObserver, FileAttributes, Owner, SmallFile
 from replicator.destination.local_files import SmallFileReader
 from replicator.destination.sftp_replies import StatusCode
-from replicator.errors import InterruptedTransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -72,18 +71,16 @@ class SmallFiles:
         self,
         connection: SftpConnection,
         *,
-        label: str,
         observer: SmallFilesObserver,
         limiter: Limit | None = None,
     ) -> None:
         self._connection = connection
-        self._label = label
         self._observer = observer
         self._limiter = limiter
         self._round_bytes = _ROUND_BYTES if limiter is None else min(_ROUND_BYTES, limiter.chunk_bytes)
 
     def run(self, jobs: Iterable[FolderJob]) -> None:
-        """Carry out all jobs; they are taken from `jobs` shortly before their turn."""
+        """Carry out all jobs; they are taken from `jobs` shortly before their turn, and none after a stop."""
         try:
             self._run(iter(jobs))
         except BaseException:
@@ -103,8 +100,6 @@ class SmallFiles:
             for folder in written:
                 self._observer.folder_done(folder.job.place, folder.left())
             created, written = new, created
-        if self._observer.stop_requested():
-            raise InterruptedTransferError(f"{self._label}: stopped before all files were sent")
 
     def _take(self, jobs: Iterator[FolderJob]) -> list[_Folder]:
         """Return what makes a round."""
