@@ -213,6 +213,7 @@ class Comparison:
         if visit.is_new and self._applier.comes_whole(local):
             batch.make.pop(path, None)
             batch.whole[path] = local
+            batch.finish.append(parent_of(path))  # again, if it was finished with a batch before
         else:
             batch.send.extend((join(path, name), local[name]) for name in plan.send)
         batch.send_files += len(plan.send)

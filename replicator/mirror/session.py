@@ -143,6 +143,7 @@ class MirrorSession:
         with self._open(pace) as applier:
             self._settle(applier)
             for path in applier.tally.failures:
+                self._sent.forget(path)
                 self._backlog.touch(path, fresh=True)
             if self._search.due_in_seconds == 0:
                 self._search.run(applier.local)
