@@ -11,6 +11,7 @@ from replicator.destination.interface import SMALL_FILE_BYTES, EntryKind, Folder
 from replicator.errors import InterruptedTransferError
 from replicator.liveness import own_pulse
 from replicator.mirror.paths import join, name_of, parent_of
+from replicator.mirror.sending import FILE_COST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -155,6 +156,7 @@ class _Sending:
     def bytes_moved(self, count: int) -> None:
         """See `BulkObserver`."""
         self._tally.sent_bytes += count
+        self._pace.note_sent(count)
         if self._pulse:  # not always on this thread
             self._pulse.beat()
 
@@ -164,6 +166,7 @@ class _Sending:
 
     def folder_done(self, upload: FolderUpload, left: Sequence[str]) -> None:
         """See `FolderObserver`."""
+        self._pace.note_sent(FILE_COST_BYTES * len(upload.files))
         items = self.waiting.pop(upload.part)
         if not left:
             self.done += items

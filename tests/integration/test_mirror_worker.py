@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -83,8 +83,10 @@ def test_no_move_is_believed_for_as_long_as_a_comparison_lasts(mirror: MirrorInM
 
 def test_an_event_does_not_wait_for_a_comparison_that_waits_for_a_publish(mirror: MirrorInMemory) -> None:
     (mirror.source / "early").write_text("waits")
+    publish = ExitStack()
+    publish.enter_context(mirror.precedence.publishing())
     with at_work(mirror):
-        with mirror.precedence.publishing():
+        with publish:
             wait_until(lambda: ("list", "media") in mirror.steps, "a comparison begins")
             (mirror.source / "late").write_text("goes on")
             mirror.backlog.touch("late", fresh=True, born=True)
@@ -95,8 +97,10 @@ def test_an_event_does_not_wait_for_a_comparison_that_waits_for_a_publish(mirror
 
 def test_what_a_comparison_found_before_an_event_is_not_the_last_word(mirror: MirrorInMemory) -> None:
     (mirror.source / "folder").mkdir()
+    publish = ExitStack()
+    publish.enter_context(mirror.precedence.publishing())
     with at_work(mirror):
-        with mirror.precedence.publishing():
+        with publish:
             wait_until(lambda: ("list", "media") in mirror.steps, "a comparison begins")
             (mirror.source / "folder").rmdir()
             mirror.backlog.touch("folder", tree=True, fresh=True)
