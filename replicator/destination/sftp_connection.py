@@ -14,24 +14,24 @@ import paramiko
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.allocator import keep_freed_memory
 from replicator.destination.sftp_login import log_in
+from replicator.destination.sftp_packets import PacketRun, take_plain_answers
 from replicator.destination.sftp_replies import (
     LARGEST_PACKET_BYTES,
     ExtendedReply,
     Limits,
-    PlainAnswer,
     Reply,
     parse_limits,
     parse_reply,
     parse_version,
-    take_plain_answers,
 )
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from replicator.destination.sftp_login import SshLine
+    from replicator.destination.sftp_packets import PlainAnswer
     from replicator.destination.sftp_protocol import Request
     from replicator.destination.sftp_route import SftpSettings
 
@@ -47,6 +47,7 @@ _WINDOW_BYTES = 8 << 20
 _LARGEST_SSH_PACKET_BYTES = 256 * 1024
 _FLUSH_AT_BYTES = 256 * 1024
 _LAST_NUMBER = 0xFFFFFFFF
+_LONGEST_RUN = 1 << 20
 _LARGEST_HEAD_BYTES = 1024
 # What paramiko keeps of a read in part it moves in memory.
 _SHOWN_BYTES = 80
@@ -67,6 +68,8 @@ class SftpConnection:
         self._replies: deque[tuple[int, Reply]] = deque()
         self._inbox = bytearray()
         self._next_number = 0
+        self._answers: dict[int, PlainAnswer] = {}
+        self._awaited = 0
         self._outbox = memoryview(bytearray(2 * _FLUSH_AT_BYTES))
         self._filled = 0
         self.limits = Limits()
@@ -227,26 +230,43 @@ class SftpConnection:
             self.receive()
         return [found[place] for place in range(asked)]
 
-    def exchange(self, requests: Sequence[Request]) -> list[PlainAnswer]:
-        """Send requests in one go, and return their answers in the same order.
+    def begin_run(self) -> PacketRun:
+        """Begin requests that are sent in one go, and of which several lots can be on their way.
 
-        For those that come by the thousand: `post` costs several times as much.
+        For those that come by the thousand: `post` costs several times as much. Nothing is posted until the
+        last of them is answered.
         """
-        self.receive_all()
-        first = self._next_number + 1
-        if first + len(requests) > _LAST_NUMBER:
-            first = 0
-        self._next_number = first + len(requests)
-        data = b"".join([request.packet(number) for number, request in enumerate(requests, first)])
-        self._send(memoryview(data))
-        found: dict[int, PlainAnswer] = {}
-        while len(found) < len(requests):
+        if not self._awaited:
+            self.receive_all()
+        if self._next_number > _LAST_NUMBER - _LONGEST_RUN:
+            self._next_number = 0
+        return PacketRun(self._next_number + 1)
+
+    def send_run(self, run: PacketRun) -> None:
+        """Send them, before another one is begun."""
+        self._next_number += len(run)
+        self._awaited += len(run)
+        self._send(memoryview(run.data()))
+
+    def answers_to(self, run: PacketRun) -> list[PlainAnswer]:
+        """Wait for the answers to a run, and return them in its order."""
+        answers, last = self._answers, run.first + len(run) - 1
+        while True:
+            if not run or last in answers:
+                try:
+                    found = [answers[number] for number in range(run.first, last + 1)]
+                except KeyError:
+                    pass  # another server than OpenSSH, which answers in order
+                else:
+                    break
             self._receive()
-            del self._inbox[: take_plain_answers(self._inbox, found)]
-        try:
-            return [found[number] for number in range(first, first + len(requests))]
-        except KeyError as error:
-            raise self._unasked() from error
+            del self._inbox[: take_plain_answers(self._inbox, answers)]
+            if len(answers) > self._awaited:
+                raise self._unasked()
+        for number in range(run.first, last + 1):
+            del answers[number]
+        self._awaited -= len(run)
+        return found
 
     def _receive(self) -> None:
         with self._line.translated("receive"):

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from replicator.destination.interface import FileAttributes
+    from replicator.destination.interface import FileAttributes, Owner
 
 VERSION = 3
 LENGTH = struct.Struct(">I")
@@ -157,12 +157,15 @@ def all_attributes(attributes: FileAttributes) -> bytes:
 
     OpenSSH sets the owner last, which takes setuid bits away, and tells of one failure only.
     """
-    seconds = attributes.stored_seconds
-    if attributes.owner is None:
-        return mode_and_time(attributes.mode, seconds)
-    owner = attributes.owner
+    return mode_time_and_owner(attributes.mode, attributes.stored_seconds, attributes.owner)
+
+
+def mode_time_and_owner(mode: int, modified_seconds: int, owner: Owner | None) -> bytes:
+    """Return the same, for times that can be stored."""
+    if owner is None:
+        return mode_and_time(mode, modified_seconds)
     flags = _ATTRIBUTE_OWNER | _ATTRIBUTE_PERMISSIONS | _ATTRIBUTE_TIMES
-    return struct.pack(">IIIIII", flags, owner.user_id, owner.group_id, attributes.mode, seconds, seconds)
+    return struct.pack(">IIIIII", flags, owner.user_id, owner.group_id, mode, modified_seconds, modified_seconds)
 
 
 def set_file_status(handle: bytes, attributes: bytes) -> Request:

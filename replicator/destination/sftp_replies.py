@@ -28,8 +28,6 @@ _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 #: Type, request number, and the first field of most replies: a status, or the length of a string.
 _HEAD = struct.Struct(">BII")
-#: The same behind the length of the packet.
-_LONG_HEAD = struct.Struct(">IBII")
 
 
 class ReplyType(IntEnum):
@@ -124,9 +122,6 @@ class ExtendedReply:
 
 
 Reply = Status | Handle | Data | Names | Attributes | ExtendedReply
-
-#: The code of a status, a handle, or None for any other reply.
-PlainAnswer = int | bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,29 +224,6 @@ def parse_reply(packet: bytes | memoryview) -> tuple[int, Reply]:
         elif kind == _HANDLE and _HEAD.size + first <= len(packet):
             return number, Handle(bytes(packet[_HEAD.size : _HEAD.size + first]))
     return _parse_any(bytes(packet))
-
-
-def take_plain_answers(data: bytes | bytearray, answers: dict[int, PlainAnswer]) -> int:
-    """Read the packets that `data` begins with and holds whole, with their lengths, into `answers` by number.
-
-    Returns how many bytes that were. Raises `ProtocolError` for what can be no reply.
-    """
-    start, end = 0, len(data)
-    while end - start >= _LONG_HEAD.size:
-        length, kind, number, first = _LONG_HEAD.unpack_from(data, start)
-        if not _HEAD.size <= length <= LARGEST_PACKET_BYTES:
-            raise ProtocolError(f"the SFTP server sent a packet of {length} bytes")
-        after = start + _U32.size + length
-        if after > end:
-            break
-        if kind == _STATUS:
-            answers[number] = first
-        elif kind == _HANDLE and start + _LONG_HEAD.size + first <= after:
-            answers[number] = bytes(data[start + _LONG_HEAD.size : start + _LONG_HEAD.size + first])
-        else:
-            answers[number] = None
-        start = after
-    return start
 
 
 @lru_cache(maxsize=64)

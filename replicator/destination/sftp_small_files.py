@@ -4,8 +4,9 @@ A file takes three stages, of which each needs the answers to the one before:
 
     create - data, attributes, close - rename
 
-Files go in rounds, and one exchange has the last stage of one round, the second of the next and the first of the
-one after that, so that both sides always have something to do. A new folder is created in the first stage and
+Files go in rounds. A lane has the last stage of one round, the second of the next and the first of the one after
+that in one run of requests; while the server works on one lane's, the next lane's is made, so that both sides
+always have something to do. A new folder is created in the first stage and
 renamed, with all that is in it, in the last. A file with which anything is not as it should be is left, and its
 traces are removed: to find out why, and to tell, is for `sftp_upload`.
 """
@@ -13,10 +14,11 @@ traces are removed: to find out why, and to tell, is for `sftp_upload`.
 from __future__ import annotations
 
 import os
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from replicator.destination import sftp_protocol as protocol
-from replicator.destination.interface import BulkObserver, FileAttributes, Owner, SmallFile
+from replicator.destination.interface import BulkObserver, Owner, SmallFile
 from replicator.destination.local_files import SmallFileReader
 from replicator.destination.sftp_replies import StatusCode
 
@@ -25,16 +27,18 @@ if TYPE_CHECKING:
 
     from replicator.destination.rate_limit import Limit
     from replicator.destination.sftp_connection import SftpConnection
+    from replicator.destination.sftp_packets import PacketRun, PlainAnswer
     from replicator.destination.sftp_protocol import Request
-    from replicator.destination.sftp_replies import PlainAnswer
 
-# All files of a round are open at the server at a time.
-_ROUND_FILES: Final = 256
-_ROUND_BYTES: Final = 1 << 20
+# All files of a round are open at the server at a time, in each lane: together not more than a process may have.
+_ROUND_FILES: Final = 64
+_LANES: Final = 8
+_ROUND_BYTES: Final = 256 << 10
 _FOLDER_MODE: Final = 0o700
 _UNFINISHED_MODE: Final = 0o600
 _OK: Final = int(StatusCode.OK)
 _NANOSECONDS: Final = 1_000_000_000
+_LAST_SECOND: Final = 0xFFFF_FFFF
 #: Requests of the second stage.
 _WHOLE: Final = 3
 _CLOSE_ONLY: Final = 1
@@ -89,17 +93,28 @@ class SmallFiles:
             raise
 
     def _run(self, jobs: Iterator[FolderJob]) -> None:
-        created: list[_Folder] = []
-        written: list[_Folder] = []
-        removals: list[Request] = []
-        while True:
-            new = self._take(jobs)
-            if not (new or created or written or removals):
-                break
-            removals = self._exchange(new, created, written, removals)
-            for folder in written:
-                self._observer.folder_done(folder.job.place, folder.left())
-            created, written = new, created
+        lanes = deque(_Lane() for _ in range(_LANES))
+        while lanes:
+            lane = lanes.popleft()
+            if lane.run is not None:
+                lane.take(self._connection.answers_to(lane.run))
+                for folder in lane.over:
+                    self._observer.folder_done(folder.job.place, folder.left())
+            if self._send_next(lane, jobs):
+                lanes.append(lane)
+
+    def _send_next(self, lane: _Lane, jobs: Iterator[FolderJob]) -> bool:
+        """Take each round of the lane a stage further; False if there is nothing more to do in it."""
+        new = self._take(jobs)
+        lane.run = run = self._connection.begin_run()
+        sent_bytes = lane.go_on(run, new)
+        if not run:
+            return False
+        self._wait_for_limit(sent_bytes)
+        self._connection.send_run(run)
+        if sent_bytes:
+            self._observer.bytes_moved(sent_bytes)
+        return True
 
     def _take(self, jobs: Iterator[FolderJob]) -> list[_Folder]:
         """Return what makes a round."""
@@ -113,34 +128,6 @@ class SmallFiles:
             size_bytes += job.sent_bytes
         return taken
 
-    def _exchange(
-        self, new: list[_Folder], created: list[_Folder], written: list[_Folder], removals: list[Request]
-    ) -> list[Request]:
-        """Take each of them a stage further; return what is to be removed next time."""
-        requests = removals.copy()
-        for folder in written:
-            requests += folder.end()
-        sent_bytes = 0
-        for folder in created:
-            requests += folder.write()
-            sent_bytes += folder.sent_bytes
-        for folder in new:
-            requests += folder.create()
-        self._wait_for_limit(sent_bytes)
-        answers = iter(self._connection.exchange(requests))
-        for _ in removals:  # whatever becomes of it, it is left
-            next(answers)
-        left_over: list[Request] = []
-        for folder in written:
-            left_over += folder.take_end(answers)
-        for folder in created:
-            folder.take_written(answers)
-        for folder in new:
-            folder.take_created(answers)
-        if sent_bytes:
-            self._observer.bytes_moved(sent_bytes)
-        return left_over
-
     def _wait_for_limit(self, sent_bytes: int) -> None:
         while self._limiter is not None and sent_bytes > 0:
             step = min(self._limiter.chunk_bytes, sent_bytes)
@@ -148,79 +135,143 @@ class SmallFiles:
             sent_bytes -= step
 
 
+class _Lane:
+    """Three rounds, one in each stage."""
+
+    def __init__(self) -> None:
+        #: What is on its way to the server.
+        self.run: PacketRun | None = None
+        #: Folders of which all is done.
+        self.over: list[_Folder] = []
+        self._created: list[_Folder] = []
+        self._written: list[_Folder] = []
+        self._renamed: list[_Folder] = []
+        self._removals: list[Request] = []
+
+    def go_on(self, run: PacketRun, new: list[_Folder]) -> int:
+        """Put the next stage of each round into `run`; return how many bytes of files that sends."""
+        for request in self._removals:
+            run.add(request)
+        for folder in self._written:
+            folder.end(run)
+        sent_bytes = sum(folder.write(run) for folder in self._created)
+        for folder in new:
+            folder.create(run)
+        self._renamed, self._written, self._created = self._written, self._created, new
+        return sent_bytes
+
+    def take(self, found: list[PlainAnswer]) -> None:
+        """Take the answers."""
+        answers = _Answers(found)
+        answers.next(len(self._removals))  # whatever became of it, it is left
+        self._removals = []
+        for folder in self._renamed:
+            self._removals += folder.take_end(answers)
+        for folder in self._written:
+            folder.take_written(answers)
+        for folder in self._created:
+            folder.take_created(answers)
+        self.over, self._renamed = self._renamed, []
+
+
+class _Answers:
+    """Answers, taken in their order."""
+
+    def __init__(self, answers: list[PlainAnswer]) -> None:
+        self._answers = answers
+        self._at = 0
+
+    def next(self, count: int) -> list[PlainAnswer]:
+        """Take so many."""
+        start, self._at = self._at, self._at + count
+        return self._answers[start : self._at]
+
+    def next_is_ok(self) -> bool:
+        """Take one, and say whether it is that all is well."""
+        self._at += 1
+        return self._answers[self._at - 1] == _OK
+
+
 class _Folder:
-    """A job on its way. Each stage returns requests, and takes as many answers."""
+    """A job on its way. Each stage adds requests to a run, and takes as many answers."""
 
     def __init__(self, job: FolderJob) -> None:
         self.job = job
-        self.sent_bytes = 0
         self._names = [os.fsencode(file.name) for file in job.files]
         # Where each file is until it is complete.
-        self._parts = [
-            b"%b/%b" % (job.part, name) if job.is_new else b"%b-%d" % (job.part, index)
-            for index, name in enumerate(self._names)
-        ]
-        self._handles: list[bytes | None] = []
+        self._parts = (
+            [b"%b/%b" % (job.part, name) for name in self._names]
+            if job.is_new
+            else [b"%b-%d" % (job.part, index) for index in range(len(self._names))]
+        )
+        self._handles: list[PlainAnswer] = []
         #: How many requests the second stage has for each file.
         self._asked: list[int] = []
         self._is_done: list[bool] = []
 
     def left(self) -> list[str]:
         """Return the names of the files that are not in place."""
+        if all(self._is_done):
+            return []
         return [file.name for file, done in zip(self.job.files, self._is_done, strict=True) if not done]
 
     # --- create --------------------------------------------------------------------------------------
 
-    def create(self) -> list[Request]:
-        """Return the requests of the first stage."""
-        requests = [protocol.create_file(part, _UNFINISHED_MODE) for part in self._parts]
+    def create(self, run: PacketRun) -> None:
+        """Add the requests of the first stage."""
         if self.job.is_new:
-            requests.insert(0, protocol.make_folder(self.job.part, _FOLDER_MODE))
-        return requests
+            run.add(protocol.make_folder(self.job.part, _FOLDER_MODE))
+        for part in self._parts:
+            run.add(protocol.create_file(part, _UNFINISHED_MODE))
 
-    def take_created(self, answers: Iterator[PlainAnswer]) -> None:
+    def take_created(self, answers: _Answers) -> None:
         """Take the answers to them."""
         if self.job.is_new:
-            next(answers)  # where it was refused, so is what is to be in it, or else it is all the same
-        for _ in self._parts:
-            answer = next(answers)
-            self._handles.append(answer if isinstance(answer, bytes) else None)
+            answers.next(1)  # where it was refused, so is what is to be in it, or else it is all the same
+        self._handles = answers.next(len(self._parts))
 
     # --- data, attributes, close ---------------------------------------------------------------------
 
-    def write(self) -> list[Request]:
-        """Return the requests of the second stage."""
-        requests: list[Request] = []
+    def write(self, run: PacketRun) -> int:
+        """Add the requests of the second stage; return how many bytes of files they carry."""
+        sent_bytes = 0
+        owner = self.job.owner
         with SmallFileReader(self.job.source) as reader:
             for file, handle in zip(self.job.files, self._handles, strict=True):
-                data = None if handle is None else reader.read(file)
-                if handle is None:
+                if not isinstance(handle, bytes):
                     self._asked.append(0)
                     continue
-                if data is not None:
-                    requests.append(protocol.write(handle, 0, data))
-                    requests.append(protocol.set_file_status(handle, self._attributes(file)))
-                    self.sent_bytes += len(data)
-                requests.append(protocol.close(handle))
-                self._asked.append(_CLOSE_ONLY if data is None else _WHOLE)
-        return requests
+                data = reader.read(file)
+                if data is None:
+                    run.add(protocol.close(handle))
+                    self._asked.append(_CLOSE_ONLY)
+                    continue
+                seconds = min(max(file.modified_ns // _NANOSECONDS, 0), _LAST_SECOND)
+                run.fill(handle, data, protocol.mode_time_and_owner(file.mode, seconds, owner))
+                self._asked.append(_WHOLE)
+                sent_bytes += len(data)
+        return sent_bytes
 
-    def _attributes(self, file: SmallFile) -> bytes:
-        values = FileAttributes(file.mode, file.modified_ns // _NANOSECONDS, self.job.owner)
-        return protocol.all_attributes(values)
-
-    def take_written(self, answers: Iterator[PlainAnswer]) -> None:
+    def take_written(self, answers: _Answers) -> None:
         """Take the answers to them."""
-        for count in self._asked:
-            oks = sum(next(answers) == _OK for _ in range(count))
-            self._is_done.append(oks == _WHOLE)
+        count = sum(self._asked)
+        found = answers.next(count)
+        if count == _WHOLE * len(self._asked) and found.count(_OK) == count:
+            self._is_done = [True] * len(self._asked)
+        else:
+            each = _Answers(found)
+            self._is_done = [each.next(asked).count(_OK) == _WHOLE for asked in self._asked]
         if self.job.is_new and not all(self._is_done):
             self._is_done = [False] * len(self._is_done)
 
     # --- rename --------------------------------------------------------------------------------------
 
-    def end(self) -> list[Request]:
-        """Return the requests of the last stage."""
+    def end(self, run: PacketRun) -> None:
+        """Add the requests of the last stage."""
+        for request in self._end():
+            run.add(request)
+
+    def _end(self) -> list[Request]:
         if self.job.is_new:
             if all(self._is_done):
                 return [protocol.posix_rename(self.job.part, self.job.target)]
@@ -230,17 +281,16 @@ class _Folder:
             for part, name, done in zip(self._parts, self._names, self._is_done, strict=True)
         ]
 
-    def take_end(self, answers: Iterator[PlainAnswer]) -> list[Request]:
+    def take_end(self, answers: _Answers) -> list[Request]:
         """Take the answers to them; return what is still to be removed."""
         if self.job.is_new:
             if not all(self._is_done):
-                for _ in self._remove_all():
-                    next(answers)
-            elif next(answers) != _OK:
+                answers.next(len(self._remove_all()))
+            elif not answers.next_is_ok():
                 self._is_done = [False] * len(self._is_done)
                 return self._remove_all()
             return []
-        refused = [next(answers) != _OK for _ in self._parts]
+        refused = [answer != _OK for answer in answers.next(len(self._parts))]
         left_over = [
             protocol.remove(part)
             for part, done, refusal in zip(self._parts, self._is_done, refused, strict=True)
