@@ -173,8 +173,9 @@ class Destination(Protocol):
 
         A file that is another one by now than the one that was seen, or is refused, is left and not told of: the
         caller stores those by `upload`, which says what is wrong. A destination may leave all of them. Each is
-        written as a part and renamed; a new folder comes with all its files at once, or not at all, with a mode
-        of the adapter's choice. What was reported by `folder_done` stays whatever happens to the others.
+        written as a part and renamed; a new folder comes with all its files at once, or not at all, and with a
+        mode of the adapter's choice if no attributes are given. What was reported by `folder_done` stays
+        whatever happens to the others.
 
         Raises `InterruptedTransferError`, and errors of the connection.
         """

@@ -87,7 +87,9 @@ class SftpBulk:
         Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
 
     def _send_folders(self, batch: FolderBatch[FolderJob]) -> None:
-        SmallFiles(self._connection, observer=batch, limiter=self._limiter).run(batch.items())
+        # With a helper there this process has enough to do with finding out what else is to be sent.
+        small = SmallFiles(self._connection, observer=batch, limiter=self._limiter)
+        small.run(batch.items_while_alone())
 
     def _uploader(self, observer: TransferObserver | None) -> Uploader:
         return Uploader(
@@ -124,6 +126,7 @@ class SftpBulk:
             files=item.files,
             owner=item.owner,
             is_new=item.is_new,
+            attributes=None if item.attributes is None else protocol.all_attributes(item.attributes),
         )
 
     def _copy_job(self, item: Link) -> Job:

@@ -61,6 +61,8 @@ class FolderJob(NamedTuple):
     files: tuple[SmallFile, ...]
     owner: Owner | None
     is_new: bool
+    #: What a new folder carries, as a request has it.
+    attributes: bytes | None
 
     @property
     def sent_bytes(self) -> int:
@@ -250,6 +252,8 @@ class _Folder:
                 run.fill(handle, data, protocol.mode_time_and_owner(file.mode, seconds, owner))
                 self._asked.append(_WHOLE)
                 sent_bytes += len(data)
+        if self.job.attributes is not None:  # by now nothing is added to the folder any more
+            run.add(protocol.set_path_status(self.job.part, self.job.attributes))
         return sent_bytes
 
     def take_written(self, answers: _Answers) -> None:
@@ -261,7 +265,8 @@ class _Folder:
         else:
             each = _Answers(found)
             self._is_done = [each.next(asked).count(_OK) == _WHOLE for asked in self._asked]
-        if self.job.is_new and not all(self._is_done):
+        is_set = self.job.attributes is None or answers.next_is_ok()
+        if self.job.is_new and not (is_set and all(self._is_done)):
             self._is_done = [False] * len(self._is_done)
 
     # --- rename --------------------------------------------------------------------------------------

@@ -69,6 +69,11 @@ class SharedBatch(Generic[_Item, _Observer]):
         while taken := self.take(most_items=1, most_bytes=0):
             yield from taken
 
+    def items_while_alone(self) -> Iterator[_Item]:
+        """Take items one by one, until somebody helps."""
+        while not self._helpers and (taken := self.take(most_items=1, most_bytes=0)):
+            yield from taken
+
     # --- telling -------------------------------------------------------------------------------------
 
     def bytes_moved(self, count: int) -> None:

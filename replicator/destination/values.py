@@ -126,7 +126,7 @@ class FolderUpload:
 
     `part` is a name at the destination that nobody else uses, in a folder that exists on the same file system:
     files are put together under it with something added. If the folder `is_new`, it is missing there, or empty,
-    and is put together as `part` with all its files.
+    and is put together as `part` with all its files, and with `attributes`, if there are any.
     """
 
     source: Path
@@ -135,6 +135,7 @@ class FolderUpload:
     part: PurePosixPath
     owner: Owner | None = None
     is_new: bool = False
+    attributes: FileAttributes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from replicator.errors import (
 )
 from replicator.mirror.paths import folders_above
 from replicator.mirror.sending import Sending, Tally
-from replicator.mirror.small_files import SmallFileSender
+from replicator.mirror.small_files import Parcel, Shipment, SmallFileSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from replicator.mirror.plan import LocalEntry
     from replicator.mirror.scan import LocalTree
     from replicator.mirror.sending import Pace
+    from replicator.mirror.sent_files import SentFiles
     from replicator.mirror.staging import Staging
 
 _Item = TypeVar("_Item")
@@ -79,10 +80,10 @@ class Applier:
         with_owner: bool,
         pace: Pace,
         tentative: dict[str, Tentative],
-        on_sent: Callable[[str, LocalEntry], None],
+        sent: SentFiles,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`tentative` outlives this object; `on_sent` is told what was sent, as it was before it was read."""
+        """`tentative` and `sent` outlive this object."""
         self.destination = destination
         self.local = local
         self.with_owner = with_owner
@@ -90,7 +91,7 @@ class Applier:
         self.tentative = tentative
         #: Paths that failed at the destination.
         self.rejected: set[str] = set()
-        self._on_sent = on_sent
+        self._sent = sent
         self._top = top
         self._staging = staging
         self._pace = pace
@@ -103,7 +104,7 @@ class Applier:
             with_owner=with_owner,
             pace=pace,
             tally=self.tally,
-            on_sent=on_sent,
+            sent=sent,
         )
         #: Folders that do not let their owner work in them: they get their attributes when all is done.
         self._opened: set[str] = set()
@@ -139,18 +140,21 @@ class Applier:
                     self.tentative.pop(path, None)
         for path, entry in items:
             if path in seen.done and not may_change:
-                self._on_sent(path, entry)
+                self._sent.remember(path, entry)
 
-    def send_new_folders(self, folders: Mapping[str, Mapping[str, LocalEntry]]) -> list[tuple[str, LocalEntry]]:
-        """Send folders that are missing or empty there, each of which `comes_whole`.
+    def new_folder(self, folder: str, entries: Mapping[str, LocalEntry], own: LocalEntry | None) -> Parcel | None:
+        """Return the parcel of a folder that is missing or empty there; None if it cannot be sent as one piece.
 
-        Returns the files that were left: they are all of their folder, which may still be missing then.
+        `own` is the folder itself, which then comes with its attributes.
         """
-        return self._small.send_folders(folders)
+        if any(map(self._is_tentative, entries.values())):
+            return None
+        attributes = None if own is None else own.attributes(with_owner=self.with_owner)
+        return self._small.new_folder(folder, entries, attributes)
 
-    def comes_whole(self, entries: Mapping[str, LocalEntry]) -> bool:
-        """Say whether a new folder with just this in it can be sent as one piece."""
-        return self._small.takes_folder(entries) and not any(map(self._is_tentative, entries.values()))
+    def begin(self, parcels: Sequence[Parcel]) -> Shipment:
+        """Begin to send parcels; nothing else is to be done at the destination before `Shipment.wait`."""
+        return self._small.begin(parcels)
 
     def _send_small(self, items: Sequence[tuple[str, LocalEntry]]) -> list[tuple[str, LocalEntry]]:
         """Send what can be sent with little ado; return the rest."""

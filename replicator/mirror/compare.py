@@ -7,10 +7,12 @@ go.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replicator.destination.interface import EntryKind
+from replicator.errors import ReplicatorError
 from replicator.mirror.apply import WORKABLE_MODE
 from replicator.mirror.paths import TOP, join, name_of, parent_of, parents_first
 from replicator.mirror.plan import FolderPlan, LocalEntry, plan_folder
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from replicator.mirror.apply import Applier
     from replicator.mirror.excludes import Excludes
     from replicator.mirror.sending import Pace
+    from replicator.mirror.small_files import Parcel, Shipment
 
 #: A batch is carried out when it has so many items, or files of so many bytes, or from so many folders, which are
 #: all open then. Each ends with waiting for the last answers, so it is not to be small.
@@ -60,6 +63,8 @@ class Visit(NamedTuple):
     differs: bool = True
     mode_there: int = WORKABLE_MODE
     names: frozenset[str] | None = None
+    #: What a new folder was when it was found here.
+    entry: LocalEntry | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ class _Batch:
     #: A set in the order of its making.
     make: dict[str, None] = field(default_factory=dict)
     #: Folders that are missing or empty there, with all that is in them.
-    whole: dict[str, dict[str, LocalEntry]] = field(default_factory=dict)
+    whole: list[Parcel] = field(default_factory=list)
     send: list[tuple[str, LocalEntry]] = field(default_factory=list)
     adjust: list[tuple[str, LocalEntry]] = field(default_factory=list)
     link: list[str] = field(default_factory=list)
@@ -93,6 +98,11 @@ class _Batch:
     send_bytes: int = 0
     #: Folders whose entries are in `whole`, `send` or the links.
     sources: int = 0
+
+    @property
+    def is_whole_folders(self) -> bool:
+        """Whether it has nothing but whole folders, and what is to be done before and after them."""
+        return not (self.send or self.adjust or self.link or self.compare_link)
 
     @property
     def is_large(self) -> bool:
@@ -132,17 +142,26 @@ class Comparison:
         self._visits: dict[PurePosixPath, Visit] = {}
         self._closed: list[Visit] = []
         self._batch = _Batch()
+        #: Of the batch before, its whole folders, while the next one is put together.
+        self._under_way: tuple[Shipment, _Batch] | None = None
 
     def run(self, start: Iterable[Visit], *, fresh: bool = False) -> Findings:
         """Compare these folders, and all below them."""
         findings = Findings()
         self._waiting = list(start)
-        while self._waiting or self._closed:
-            self._take_new(findings, fresh=fresh)
-            self._open_closed()
-            for folder, entries in self._applier.destination.list_folders(Asked(self._next_folder)):
-                self._visit(self._visits.pop(folder), entries, findings, fresh=fresh)
-            self._carry_out()
+        try:
+            while self._waiting or self._closed:
+                self._take_new(findings, fresh=fresh)
+                self._finish_batch()
+                self._open_closed()
+                for folder, entries in self._applier.destination.list_folders(Asked(self._next_folder)):
+                    self._visit(self._visits.pop(folder), entries, findings, fresh=fresh)
+                self._carry_out()
+            self._finish_batch()
+        finally:
+            if self._under_way is not None:  # something else failed
+                with suppress(ReplicatorError):
+                    self._under_way[0].wait()
         return findings
 
     def _next_folder(self) -> PurePosixPath | None:
@@ -179,6 +198,9 @@ class Comparison:
             return
         if local is None:
             return
+        if visit.is_new and self._takes_whole(visit, local):
+            findings.added += len(local)
+            return
         if entries is None:  # gone meanwhile, or never there
             if not local and visit.names is not None:
                 return
@@ -207,15 +229,27 @@ class Comparison:
         if self._local.is_full and not self._batch.send_files:
             self._local.forget()
 
+    def _takes_whole(self, visit: Visit, local: dict[str, LocalEntry]) -> bool:
+        """Put a new folder into the batch as one piece, if that can be done."""
+        path, own, batch = visit.path, visit.entry, self._batch
+        if own is not None and own.mode & WORKABLE_MODE != WORKABLE_MODE:
+            own = None  # only what can be worked in can be put in its place
+        if (parcel := self._applier.new_folder(path, local, own)) is None:
+            return False
+        batch.make.pop(path, None)
+        batch.whole.append(parcel)
+        batch.finish.append(parent_of(path))  # again, if it was finished with a batch before
+        if own is None:
+            batch.finish.append(path)
+        batch.send_files += len(local)
+        batch.send_bytes += sum(entry.size_bytes for entry in local.values())
+        batch.sources += 1
+        return True
+
     def _note(self, visit: Visit, plan: FolderPlan, local: dict[str, LocalEntry]) -> None:
         """Put what is to be done into the batch."""
         path, batch = visit.path, self._batch
-        if visit.is_new and self._applier.comes_whole(local):
-            batch.make.pop(path, None)
-            batch.whole[path] = local
-            batch.finish.append(parent_of(path))  # again, if it was finished with a batch before
-        else:
-            batch.send.extend((join(path, name), local[name]) for name in plan.send)
+        batch.send.extend((join(path, name), local[name]) for name in plan.send)
         batch.send_files += len(plan.send)
         batch.send_bytes += sum(local[name].size_bytes for name in plan.send)
         batch.adjust.extend((join(path, name), local[name]) for name in plan.adjust)
@@ -223,7 +257,7 @@ class Comparison:
         batch.compare_link.extend(join(path, name) for name in plan.compare_link)
         batch.sources += bool(plan.send or plan.link or plan.compare_link)
         batch.make.update((join(path, name), None) for name in plan.make)
-        self._waiting.extend(Visit(join(path, name), is_new=True) for name in plan.make)
+        self._waiting.extend(Visit(join(path, name), is_new=True, entry=local[name]) for name in plan.make)
         for name, entry in plan.enter.items():
             differs = local[name].differs(entry, with_owner=self._applier.with_owner)
             self._waiting.append(Visit(join(path, name), differs=differs, mode_there=entry.mode))
@@ -249,19 +283,31 @@ class Comparison:
         return lambda name, is_folder: self._excludes.covers(join(folder, name), is_folder=is_folder)
 
     def _carry_out(self) -> None:
+        """Carry out the batch; whole folders may be under way when it returns."""
+        self._finish_batch()
         batch, self._batch = self._batch, _Batch()
-        applier = self._applier
         if not self._pace.may_begin():
             self._pace.wait()
-        applier.make_folders(list(batch.make))
-        left = applier.send_new_folders(batch.whole)
-        applier.make_folders(list(dict.fromkeys(parent_of(path) for path, _ in left)))
+        self._applier.make_folders(list(batch.make))
+        self._under_way = self._applier.begin(batch.whole), batch
+        if not batch.is_whole_folders:
+            self._finish_batch()
+
+    def _finish_batch(self) -> None:
+        """Do what comes after whole folders, if any are under way."""
+        if self._under_way is None:
+            return
+        shipment, batch = self._under_way
+        self._under_way = None
+        applier = self._applier
+        left = shipment.wait()
+        folders_left = dict.fromkeys(parent_of(path) for path, _ in left)
+        applier.make_folders(list(folders_left))
         applier.send([*left, *batch.send])
         applier.make_links(batch.link)
         applier.compare_links(batch.compare_link)
         applier.adjust(batch.adjust)
-        applier.finish_folders(batch.finish)
-        self._local.forget()
+        applier.finish_folders([*batch.finish, *folders_left])
         self._between()
 
 

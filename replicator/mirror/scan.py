@@ -17,6 +17,7 @@ from replicator.mirror.paths import TOP, join, name_of, parent_of
 from replicator.mirror.plan import LocalEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -74,10 +75,21 @@ class LocalTree:
 
     def forget(self) -> None:
         """Close all folders but the top; what `source_of` returned is of no use any more."""
+        self.hand_over()()
+
+    def hand_over(self) -> Callable[[], None]:
+        """Forget all folders but the top without closing them; return what closes them.
+
+        What `source_of` and `source_folder` returned can be used until then.
+        """
         top = self._folders.pop(TOP)
-        for descriptor in self._folders.values():
-            os.close(descriptor)
-        self._folders = {TOP: top}
+        descriptors, self._folders = list(self._folders.values()), {TOP: top}
+
+        def close() -> None:
+            while descriptors:
+                os.close(descriptors.pop())
+
+        return close
 
     @property
     def is_full(self) -> bool:

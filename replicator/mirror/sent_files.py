@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from replicator.mirror.paths import join
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from replicator.mirror.plan import LocalEntry
 
@@ -14,6 +16,8 @@ _NANOSECONDS: Final = 1e-9
 #: A file that was sent so long after it was changed would show a later change.
 _SURE_SECONDS: Final = 0.1
 _MOST_REMEMBERED: Final = 10_000
+#: Clocks of filesystems tick every few milliseconds.
+_TICK_SECONDS: Final = 0.1
 
 
 class SentFiles:
@@ -21,6 +25,8 @@ class SentFiles:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        # No event that is still to come tells of an earlier change.
+        self._since_ns = int((clock() - _TICK_SECONDS) / _NANOSECONDS)
         self._files: OrderedDict[str, LocalEntry] = OrderedDict()
 
     def remember(self, path: str, entry: LocalEntry) -> None:
@@ -32,6 +38,12 @@ class SentFiles:
         self._files.move_to_end(path)
         if len(self._files) > _MOST_REMEMBERED:
             self._files.popitem(last=False)
+
+    def remember_all(self, folder: str, files: Mapping[str, LocalEntry]) -> None:
+        """The same for files in one folder, by their names."""
+        for name, entry in files.items():
+            if entry.changed_ns >= self._since_ns:
+                self.remember(join(folder, name), entry)
 
     def has(self, path: str, entry: LocalEntry) -> bool:
         """Say whether the file lies there as it is here now."""

@@ -177,7 +177,7 @@ class MirrorSession:
                 with_owner=self._with_owner,
                 pace=pace,
                 tentative=self._tentative,
-                on_sent=self._sent.remember,
+                sent=self._sent,
                 clock=self._clock,
             )
             with self._counting.of(applier.tally):

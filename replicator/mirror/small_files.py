@@ -5,6 +5,8 @@ What is not done here, for whatever reason, is left to be sent file by file, whi
 
 from __future__ import annotations
 
+import contextvars
+import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replicator.destination.interface import SMALL_FILE_BYTES, EntryKind, FolderUpload, Owner, SmallFile
@@ -17,18 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import PurePosixPath
 
-    from replicator.destination.interface import Destination
+    from replicator.destination.interface import Destination, FileAttributes
     from replicator.mirror.plan import LocalEntry
     from replicator.mirror.scan import LocalTree
     from replicator.mirror.sending import Pace, Tally
+    from replicator.mirror.sent_files import SentFiles
     from replicator.mirror.staging import Staging
 
 _Item = tuple[str, "LocalEntry"]
 
 #: More than that is split, for others who take a part in it.
-_MOST_FILES: Final = 200
+_MOST_FILES: Final = 64
 _MOST_BYTES: Final = 1 << 20
 _OWNER_BITS: Final = 0o6000
+
+
+class Parcel(NamedTuple):
+    """Files of one folder, by name, and what the destination is to do with them."""
+
+    folder: str
+    files: Mapping[str, LocalEntry]
+    upload: FolderUpload
 
 
 class SmallFileSender:
@@ -44,7 +55,7 @@ class SmallFileSender:
         with_owner: bool,
         pace: Pace,
         tally: Tally,
-        on_sent: Callable[[str, LocalEntry], None],
+        sent: SentFiles,
     ) -> None:
         self._destination = destination
         self._local = local
@@ -53,7 +64,7 @@ class SmallFileSender:
         self._with_owner = with_owner
         self._pace = pace
         self._tally = tally
-        self._on_sent = on_sent
+        self._sent = sent
 
     def takes(self, entry: LocalEntry) -> bool:
         """Say whether it is a file that can be sent in this way."""
@@ -61,96 +72,130 @@ class SmallFileSender:
             return False
         return not (self._with_owner and entry.mode & _OWNER_BITS)
 
-    def takes_folder(self, entries: Mapping[str, LocalEntry]) -> bool:
-        """Say whether a folder with just this in it can be sent as a whole."""
-        if not 0 < len(entries) <= _MOST_FILES:
-            return False
-        first = next(iter(entries.values()))
-        return sum(entry.size_bytes for entry in entries.values()) <= _MOST_BYTES and all(
-            self.takes(entry) and self._owner(entry) == self._owner(first) for entry in entries.values()
-        )
-
     def send(self, items: Iterable[tuple[str, LocalEntry]]) -> list[_Item]:
         """Send files, each of which it `takes`; return those that were left."""
         groups: dict[tuple[str, Owner | None], list[_Item]] = {}
         for path, entry in items:
-            groups.setdefault((parent_of(path), self._owner(entry)), []).append((path, entry))
-        return self._send(
-            [
-                _Parcel(folder, owner, found[start : start + _MOST_FILES])
-                for (folder, owner), found in groups.items()
-                for start in range(0, len(found), _MOST_FILES)
-            ],
-            are_new=False,
-        )
+            groups.setdefault((parent_of(path), self._owner(entry)), []).append((name_of(path), entry))
+        parcels = []
+        left: list[_Item] = []
+        for (folder, owner), found in groups.items():
+            source = self._local.source_folder(folder)
+            for start in range(0, len(found), _MOST_FILES):
+                files = dict(found[start : start + _MOST_FILES])
+                if source is None:
+                    left += _items(folder, files)
+                    continue
+                small = tuple(_small_file(name, entry) for name, entry in files.items())
+                upload = FolderUpload(source, self._there(folder), small, self._staging.part(), owner)
+                parcels.append(Parcel(folder, files, upload))
+        return [*left, *self._ship(parcels, lambda: None).wait()]
 
-    def send_folders(self, folders: Mapping[str, Mapping[str, LocalEntry]]) -> list[_Item]:
-        """Send folders that are missing or empty there, each of which it `takes_folder`.
+    def new_folder(
+        self, folder: str, entries: Mapping[str, LocalEntry], attributes: FileAttributes | None
+    ) -> Parcel | None:
+        """Return the parcel of a folder that is missing or empty there; None if it cannot be sent as a whole."""
+        if not 0 < len(entries) <= _MOST_FILES:
+            return None
+        small = []
+        size_bytes = 0
+        owner: Owner | None = None
+        for name, entry in entries.items():
+            # One of several names of a file is to be noted as such.
+            if entry.links > 1 or not self.takes(entry):
+                return None
+            if self._with_owner and (owner is None or (owner.user_id, owner.group_id) != entry[5:7]):
+                if owner is not None:
+                    return None
+                owner = self._owner(entry)
+            size_bytes += entry.size_bytes
+            small.append(_small_file(name, entry))
+        source = self._local.source_folder(folder)
+        if source is None or size_bytes > _MOST_BYTES:
+            return None
+        there, part = self._there(folder), self._staging.part()
+        upload = FolderUpload(source, there, tuple(small), part, owner, is_new=True, attributes=attributes)
+        return Parcel(folder, entries, upload)
 
-        Returns the files that were left: they are all of their folder, which is not there then.
-        """
-        return self._send(
-            [
-                _Parcel(
-                    folder,
-                    self._owner(next(iter(entries.values()))),
-                    [(join(folder, name), entry) for name, entry in entries.items()],
-                )
-                for folder, entries in folders.items()
-            ],
-            are_new=True,
+    def begin(self, parcels: Sequence[Parcel]) -> Shipment:
+        """Begin to send parcels, all that were made since the last time; nobody else uses the destination then."""
+        return self._ship(parcels, self._local.hand_over())
+
+    def _ship(self, parcels: Sequence[Parcel], close_folders: Callable[[], None]) -> Shipment:
+        return Shipment(
+            parcels, self._destination, close_folders, pace=self._pace, tally=self._tally, sent=self._sent
         )
 
     def _owner(self, entry: LocalEntry) -> Owner | None:
         return Owner(entry.user_id, entry.group_id) if self._with_owner else None
 
-    def _send(self, parcels: Sequence[_Parcel], *, are_new: bool) -> list[_Item]:
-        uploads: list[FolderUpload] = []
-        seen = _Sending(self._tally, self._pace)
-        for parcel in parcels:
-            source = self._local.source_folder(parcel.folder)
-            if source is None:
-                seen.left += parcel.items
-                continue
-            files = tuple(
-                SmallFile(name_of(path), entry.size_bytes, entry.mode, entry.modified_ns, entry.inode)
-                for path, entry in parcel.items
-            )
-            part = self._staging.part()
-            seen.waiting[part] = parcel.items
-            there = self._there(parcel.folder)
-            uploads.append(FolderUpload(source, there, files, part, parcel.owner, is_new=are_new))
+
+class Shipment:
+    """Parcels on their way: sent on a thread of its own, until `wait`, which must follow."""
+
+    def __init__(  # noqa: PLR0913 - what there is to know
+        self,
+        parcels: Sequence[Parcel],
+        destination: Destination,
+        close_folders: Callable[[], None],
+        *,
+        pace: Pace,
+        tally: Tally,
+        sent: SentFiles,
+    ) -> None:
+        self._uploads = [parcel.upload for parcel in parcels]
+        self._destination = destination
+        self._close_folders = close_folders
+        self._pace = pace
+        self._tally = tally
+        self._sent = sent
+        self._seen = _Seen(parcels, tally, pace)
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if parcels:
+            # It gives the signs of life of this thread, which waits for it.
+            context = contextvars.copy_context()
+            self._thread = threading.Thread(target=context.run, args=(self._run,), name="mirror-shipment")
+            self._thread.start()
+
+    def _run(self) -> None:
         try:
-            while rest := [upload for upload in uploads if upload.part in seen.waiting]:
-                try:
-                    self._destination.upload_folders(rest, seen)
-                except InterruptedTransferError:
-                    self._pace.wait()
+            self._upload()
+        except BaseException as error:  # noqa: BLE001 - raised by `wait`
+            self._error = error
+
+    def _upload(self) -> None:
+        rest = [upload for upload in self._uploads if upload.part in self._seen.waiting]
+        self._destination.upload_folders(rest, self._seen)
+
+    def wait(self) -> list[_Item]:
+        """Wait until all are sent; return what was left: of a new folder that is all, and it is not there."""
+        try:
+            if self._thread is not None:
+                self._thread.join()
+            while self._error is not None:
+                error, self._error = self._error, None
+                if not isinstance(error, InterruptedTransferError):
+                    raise error
+                self._pace.wait()
+                self._run()
         finally:
-            self._tally.files += len(seen.done)
-            for path, entry in seen.done:
-                self._on_sent(path, entry)
-        return seen.left
+            self._close_folders()
+            for parcel in self._seen.done:
+                self._tally.files += len(parcel.files)
+                self._sent.remember_all(parcel.folder, parcel.files)
+        return self._seen.left
 
 
-class _Parcel(NamedTuple):
-    """Files of one folder and one owner."""
-
-    folder: str
-    owner: Owner | None
-    items: list[_Item]
-
-
-class _Sending:
+class _Seen:
     """A `FolderObserver`."""
 
-    def __init__(self, tally: Tally, pace: Pace) -> None:
+    def __init__(self, parcels: Sequence[Parcel], tally: Tally, pace: Pace) -> None:
         self._tally = tally
         self._pace = pace
         self._pulse = own_pulse()
-        #: By their parts.
-        self.waiting: dict[PurePosixPath, list[_Item]] = {}
-        self.done: list[_Item] = []
+        self.waiting = {parcel.upload.part: parcel for parcel in parcels}
+        self.done: list[Parcel] = []
         self.left: list[_Item] = []
 
     def bytes_moved(self, count: int) -> None:
@@ -167,10 +212,19 @@ class _Sending:
     def folder_done(self, upload: FolderUpload, left: Sequence[str]) -> None:
         """See `FolderObserver`."""
         self._pace.note_sent(FILE_COST_BYTES * len(upload.files))
-        items = self.waiting.pop(upload.part)
+        parcel = self.waiting.pop(upload.part)
         if not left:
-            self.done += items
+            self.done.append(parcel)
             return
-        names = set(left)
-        for item in items:
-            (self.left if name_of(item[0]) in names else self.done).append(item)
+        missing = {name: parcel.files[name] for name in left}
+        self.left += _items(parcel.folder, missing)
+        arrived = {name: entry for name, entry in parcel.files.items() if name not in missing}
+        self.done.append(parcel._replace(files=arrived))
+
+
+def _items(folder: str, files: Mapping[str, LocalEntry]) -> list[_Item]:
+    return [(join(folder, name), entry) for name, entry in files.items()]
+
+
+def _small_file(name: str, entry: LocalEntry) -> SmallFile:
+    return SmallFile(name, entry.size_bytes, entry.mode, entry.modified_ns, entry.inode)
