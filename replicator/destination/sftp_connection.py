@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import paramiko
-
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.allocator import keep_freed_memory
 from replicator.destination.sftp_login import log_in
-from replicator.destination.sftp_packets import PacketRun, take_plain_answers
 from replicator.destination.sftp_replies import (
     LARGEST_PACKET_BYTES,
     ExtendedReply,
@@ -24,14 +21,14 @@ from replicator.destination.sftp_replies import (
     parse_reply,
     parse_version,
 )
+from replicator.destination.sftp_runs import PacketRuns
+from replicator.destination.sftp_stream import SftpStream
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Self
 
-    from replicator.destination.sftp_login import SshLine
-    from replicator.destination.sftp_packets import PlainAnswer
     from replicator.destination.sftp_protocol import Request
     from replicator.destination.sftp_route import SftpSettings
 
@@ -43,15 +40,11 @@ _MOST_WRITTEN_BYTES = 4 << 20
 _MOST_READ_BYTES = 8 << 20
 # Several pieces are asked for at once: a small packet costs as much as a large one, and a wait for other threads.
 _ENOUGH_READ_BYTES = 6 << 20
-_WINDOW_BYTES = 8 << 20
-_LARGEST_SSH_PACKET_BYTES = 256 * 1024
 _FLUSH_AT_BYTES = 256 * 1024
 _LAST_NUMBER = 0xFFFFFFFF
-_LONGEST_RUN = 1 << 20
 _LARGEST_HEAD_BYTES = 1024
 # What paramiko keeps of a read in part it moves in memory.
 _SHOWN_BYTES = 80
-_RECEIVE_BYTES = 4 << 20
 
 
 class SftpConnection:
@@ -60,16 +53,15 @@ class SftpConnection:
     Handlers of replies run inside `receive`; they may post further requests but not wait.
     """
 
-    def __init__(self, line: SshLine, channel: paramiko.Channel) -> None:
-        self._line = line
-        self._channel = channel
+    def __init__(self, stream: SftpStream) -> None:
+        self._stream = stream
+        #: For requests that come by the thousand, while no other is in flight.
+        self.runs = PacketRuns(stream)
         self._handlers: dict[int, tuple[Callable[[Reply], None], int]] = {}
         self._bulk_bytes = 0
         self._replies: deque[tuple[int, Reply]] = deque()
         self._inbox = bytearray()
         self._next_number = 0
-        self._answers: dict[int, PlainAnswer] = {}
-        self._awaited = 0
         self._outbox = memoryview(bytearray(2 * _FLUSH_AT_BYTES))
         self._filled = 0
         self.limits = Limits()
@@ -85,11 +77,7 @@ class SftpConnection:
         keep_freed_memory()
         line = log_in(settings)
         try:
-            with line.translated("open a session"):
-                channel = line.transport.open_session(_WINDOW_BYTES, _LARGEST_SSH_PACKET_BYTES)
-                channel.settimeout(settings.timeout_seconds)
-                _ask_for_sftp(line, channel)
-            return cls(line, channel)
+            return cls(SftpStream.open(line, settings.timeout_seconds))
         except BaseException:
             line.close()
             raise
@@ -145,17 +133,8 @@ class SftpConnection:
         """Send what was posted."""
         if not self._filled:
             return
-        self._send(self._outbox[: self._filled])
+        self._stream.send(self._outbox[: self._filled])
         self._filled = 0
-
-    def _send(self, view: memoryview) -> None:
-        with self._line.translated("send"):
-            while view:
-                sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
-                if sent == 0:
-                    raise EOFError
-                self._line.guard.progress()
-                view = view[sent:]
 
     def _take_number(self) -> int:
         self._next_number = (self._next_number + 1) & _LAST_NUMBER
@@ -195,7 +174,7 @@ class SftpConnection:
             handler(reply)
 
     def _unasked(self) -> ProtocolError:
-        return ProtocolError(f"{self._line.label}: the SFTP server answered a question nobody asked")
+        return ProtocolError(f"{self._stream.label}: the SFTP server answered a question nobody asked")
 
     def receive_all(self) -> None:
         """Wait until every request is answered."""
@@ -204,7 +183,7 @@ class SftpConnection:
 
     def receive_what_is_there(self) -> None:
         """Hand over the answers that have arrived, if any; wait for none."""
-        while self._channel.recv_ready():
+        while self._stream.has_received:
             self._read()
         if self._replies:
             self._hand_over()
@@ -230,53 +209,8 @@ class SftpConnection:
             self.receive()
         return [found[place] for place in range(asked)]
 
-    def begin_run(self) -> PacketRun:
-        """Begin requests that are sent in one go, and of which several lots can be on their way.
-
-        For those that come by the thousand: `post` costs several times as much. Nothing is posted until the
-        last of them is answered.
-        """
-        if not self._awaited:
-            self.receive_all()
-        if self._next_number > _LAST_NUMBER - _LONGEST_RUN:
-            self._next_number = 0
-        return PacketRun(self._next_number + 1)
-
-    def send_run(self, run: PacketRun) -> None:
-        """Send them, before another one is begun."""
-        self._next_number += len(run)
-        self._awaited += len(run)
-        self._send(memoryview(run.data()))
-
-    def answers_to(self, run: PacketRun) -> list[PlainAnswer]:
-        """Wait for the answers to a run, and return them in its order."""
-        answers, last = self._answers, run.first + len(run) - 1
-        while True:
-            if not run or last in answers:
-                try:
-                    found = [answers[number] for number in range(run.first, last + 1)]
-                except KeyError:
-                    pass  # another server than OpenSSH, which answers in order
-                else:
-                    break
-            self._receive()
-            del self._inbox[: take_plain_answers(self._inbox, answers)]
-            if len(answers) > self._awaited:
-                raise self._unasked()
-        for number in range(run.first, last + 1):
-            del answers[number]
-        self._awaited -= len(run)
-        return found
-
-    def _receive(self) -> None:
-        with self._line.translated("receive"):
-            data = self._channel.recv(_RECEIVE_BYTES)
-            if not data:
-                raise EOFError
-        self._inbox += data
-
     def _read(self) -> None:
-        self._receive()
+        self._inbox += self._stream.receive()
         start = 0
         try:
             with memoryview(self._inbox) as view:
@@ -296,7 +230,7 @@ class SftpConnection:
         (length,) = protocol.LENGTH.unpack_from(view, start)
         if not 0 < length <= LARGEST_PACKET_BYTES:
             raise ProtocolError(
-                f"{self._line.label}: the server does not speak SFTP: it sent {_shown(view[start:])}",
+                f"{self._stream.label}: the server does not speak SFTP: it sent {_shown(view[start:])}",
                 hint="does the login of this account print text (.bashrc), or has it no shell? With"
                 " `ForceCommand internal-sftp` in sshd_config it needs none",
             )
@@ -306,22 +240,16 @@ class SftpConnection:
     # --- beginning and end ---------------------------------------------------------------------------
 
     def _greet(self) -> dict[str, bytes]:
-        with self._line.translated("begin SFTP"):
-            self._channel.sendall(protocol.init())
-        end = None
-        while end is None:
-            with self._line.translated("begin SFTP"):
-                data = self._channel.recv(_RECEIVE_BYTES)
-                if not data and self._line.is_alive:
-                    raise _no_sftp(self._line.label)
-                if not data:
-                    raise EOFError
-            self._inbox += data
-            with memoryview(self._inbox) as view:
-                end = self._packet_end(view, 0)
+        self._inbox += self._stream.greet(protocol.init())
+        while (end := self._first_end()) is None:
+            self._inbox += self._stream.receive_greeting()
         packet = bytes(self._inbox[protocol.LENGTH.size : end])
         del self._inbox[:end]
         return parse_version(packet)
+
+    def _first_end(self) -> int | None:
+        with memoryview(self._inbox) as view:
+            return self._packet_end(view, 0)
 
     def _ask_limits(self) -> Limits:
         reply = self.call(protocol.limits())
@@ -331,23 +259,7 @@ class SftpConnection:
 
     def close(self) -> None:
         """End the session; may be called from any thread."""
-        self._line.close()
-
-
-def _ask_for_sftp(line: SshLine, channel: paramiko.Channel) -> None:
-    try:
-        channel.invoke_subsystem("sftp")
-    except paramiko.SSHException as error:
-        if line.is_alive:  # it refused, rather than hung up
-            raise _no_sftp(line.label) from error
-        raise
-
-
-def _no_sftp(label: str) -> ProtocolError:
-    return ProtocolError(
-        f"{label}: the server lets the user in but offers no SFTP",
-        hint="the account needs `Subsystem sftp internal-sftp` or `ForceCommand internal-sftp` in sshd_config",
-    )
+        self._stream.close()
 
 
 def _shown(received: memoryview) -> str:

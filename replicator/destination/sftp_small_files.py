@@ -81,6 +81,7 @@ class SmallFiles:
         limiter: Limit | None = None,
     ) -> None:
         self._connection = connection
+        self._runs = connection.runs
         self._observer = observer
         self._limiter = limiter
         self._round_bytes = _ROUND_BYTES if limiter is None else min(_ROUND_BYTES, limiter.chunk_bytes)
@@ -88,6 +89,7 @@ class SmallFiles:
     def run(self, jobs: Iterable[FolderJob]) -> None:
         """Carry out all jobs; they are taken from `jobs` shortly before their turn, and none after a stop."""
         try:
+            self._connection.receive_all()
             self._run(iter(jobs))
         except BaseException:
             # Answers that are still to come must not reach the next batch.
@@ -99,7 +101,7 @@ class SmallFiles:
         while lanes:
             lane = lanes.popleft()
             if lane.run is not None:
-                lane.take(self._connection.answers_to(lane.run))
+                lane.take(self._runs.answers_to(lane.run))
                 for folder in lane.over:
                     self._observer.folder_done(folder.job.place, folder.left())
             if self._send_next(lane, jobs):
@@ -108,12 +110,12 @@ class SmallFiles:
     def _send_next(self, lane: _Lane, jobs: Iterator[FolderJob]) -> bool:
         """Take each round of the lane a stage further; False if there is nothing more to do in it."""
         new = self._take(jobs)
-        lane.run = run = self._connection.begin_run()
+        lane.run = run = self._runs.begin()
         sent_bytes = lane.go_on(run, new)
         if not run:
             return False
         self._wait_for_limit(sent_bytes)
-        self._connection.send_run(run)
+        self._runs.send(run)
         if sent_bytes:
             self._observer.bytes_moved(sent_bytes)
         return True

@@ -1,0 +1,78 @@
+"""Runs of requests over an SFTP session, several of them on their way at a time.
+
+For requests that come by the hundred thousand. The answers are let in a run at a time, so that those to the runs
+behind it gather at the server; not so if it is far away, where that would cost a round trip for each.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from replicator.destination.sftp_packets import PacketRun, take_plain_answers
+from replicator.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from replicator.destination.sftp_packets import PlainAnswer
+    from replicator.destination.sftp_stream import SftpStream
+
+_FIRST_NUMBER: Final = 1
+_LAST_NUMBER: Final = 0xFFFF_FFFF - (1 << 20)
+# What OpenSSH says to a request that worked; others are not much longer.
+_ANSWER_BYTES: Final = 28
+_MORE_BYTES: Final = 512
+_NEAR_SECONDS: Final = 0.005
+
+
+class PacketRuns:
+    """Belongs to one thread. While a run is not answered nothing else may be sent."""
+
+    def __init__(self, stream: SftpStream) -> None:
+        self._stream = stream
+        self._next = _FIRST_NUMBER
+        self._inbox = bytearray()
+        self._answers: dict[int, PlainAnswer] = {}
+        self._awaited = 0
+        #: The shortest time that something took to come, once it was let in.
+        self._quickest_seconds = 1.0
+
+    def begin(self) -> PacketRun:
+        """Return an empty run, to be sent before another one is begun."""
+        if self._next > _LAST_NUMBER:
+            self._next = _FIRST_NUMBER
+        return PacketRun(self._next)
+
+    def send(self, run: PacketRun) -> None:
+        """Send all requests of a run."""
+        self._next += len(run)
+        self._awaited += len(run)
+        self._stream.send(memoryview(run.data()))
+
+    def answers_to(self, run: PacketRun) -> list[PlainAnswer]:
+        """Wait for the answers to a run that was sent, and return them in its order."""
+        numbers = range(run.first, run.first + len(run))
+        if numbers and not self._has(numbers):
+            self._let_in(len(numbers))
+        while not self._has(numbers):
+            self._take(self._stream.receive_allowed(_MORE_BYTES))
+        self._awaited -= len(run)
+        return [self._answers.pop(number) for number in numbers]
+
+    def _has(self, numbers: range) -> bool:
+        # Most servers answer in order: the last one is asked for first.
+        answers = self._answers
+        return not numbers or (numbers[-1] in answers and all(number in answers for number in numbers))
+
+    def _let_in(self, count: int) -> None:
+        if self._quickest_seconds > _NEAR_SECONDS:
+            count = self._awaited
+        self._stream.allow(count * _ANSWER_BYTES - len(self._inbox))
+        began = time.monotonic()
+        self._take(self._stream.receive_allowed(_MORE_BYTES))
+        self._quickest_seconds = min(self._quickest_seconds, time.monotonic() - began)
+
+    def _take(self, data: bytes) -> None:
+        self._inbox += data
+        del self._inbox[: take_plain_answers(self._inbox, self._answers)]
+        if len(self._answers) > self._awaited:
+            raise ProtocolError(f"{self._stream.label}: the SFTP server answered a question nobody asked")
