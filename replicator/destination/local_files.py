@@ -121,12 +121,12 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 class SmallFileReader:
     """Reads files of one folder, each whole. What is not as it was seen is no error, but None.
 
-    `folder` is opened by its path, which may go by way of a descriptor of another process.
+    `folder` is opened by its path, which may go by way of a descriptor of another process. It is no link.
     """
 
     def __init__(self, folder: str) -> None:
         try:
-            self._fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             self._fd = -1
 

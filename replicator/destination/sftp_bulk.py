@@ -120,7 +120,7 @@ class SftpBulk:
     def _folder_job(self, place: int, item: FolderUpload) -> FolderJob:
         return FolderJob(
             place=place,
-            source=str(item.source),
+            source=item.source,
             target=self._account.path(item.target),
             part=self._account.path(item.part),
             files=item.files,

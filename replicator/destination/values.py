@@ -124,12 +124,14 @@ class SmallFile(NamedTuple):
 class FolderUpload:
     """Small files that lie in the local folder `source`, to be stored in `target`, unsynced.
 
+    `source` is a path for this and other processes; if its last name is a link, all files are left.
+
     `part` is a name at the destination that nobody else uses, in a folder that exists on the same file system:
     files are put together under it with something added. If the folder `is_new`, it is missing there, or empty,
     and is put together as `part` with all its files, and with `attributes`, if there are any.
     """
 
-    source: Path
+    source: str
     target: PurePosixPath
     files: tuple[SmallFile, ...]
     part: PurePosixPath

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: A batch is carried out when it has so many items, or files of so many bytes, or from so many folders, which are
 #: all open then. Each ends with waiting for the last answers, so it is not to be small.
-_BATCH_ITEMS: Final = 4_000
+_BATCH_ITEMS: Final = 8_000
 _BATCH_BYTES: Final = 64 << 20
 _BATCH_FOLDERS: Final = 300
 
@@ -96,7 +96,7 @@ class _Batch:
     finish: list[str] = field(default_factory=list)
     send_files: int = 0
     send_bytes: int = 0
-    #: Folders whose entries are in `whole`, `send` or the links.
+    #: Folders whose entries are in `send` or the links.
     sources: int = 0
 
     @property
@@ -187,7 +187,7 @@ class Comparison:
         """Visit folders of which it is known that they are empty there."""
         while self._waiting and self._waiting[-1].is_new:
             self._visit(self._waiting.pop(), [], findings, fresh=fresh)
-            if self._batch.is_large:
+            if self._batch.is_large or self._local.must_hand_over:
                 self._carry_out()
 
     def _visit(self, visit: Visit, entries: list[Entry] | None, findings: Findings, *, fresh: bool) -> None:
@@ -243,7 +243,6 @@ class Comparison:
             batch.finish.append(path)
         batch.send_files += len(local)
         batch.send_bytes += sum(entry.size_bytes for entry in local.values())
-        batch.sources += 1
         return True
 
     def _note(self, visit: Visit, plan: FolderPlan, local: dict[str, LocalEntry]) -> None:

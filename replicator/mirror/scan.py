@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from replicator.mirror.excludes import Excludes
 
 _MOST_FOLDERS_OPEN: Final = 100
+_MOST_FOLDERS_HELD: Final = 300
 _FOLDER_FLAGS: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -96,6 +97,11 @@ class LocalTree:
         """Whether it is time to `forget`: descriptors are few."""
         return len(self._folders) >= _MOST_FOLDERS_OPEN
 
+    @property
+    def must_hand_over(self) -> bool:
+        """Whether it is high time for `hand_over`, since nothing can be forgotten that others still need."""
+        return len(self._folders) >= _MOST_FOLDERS_HELD
+
     def scan(self, folder: str) -> dict[str, LocalEntry] | None:
         """Return all names in `folder` that are not excluded. Raises `UnreadableError`."""
         try:
@@ -139,20 +145,25 @@ class LocalTree:
 
         Raises `UnreadableError`.
         """
-        folder = self.source_folder(parent_of(path))
-        return None if folder is None else folder / name_of(path)
+        descriptor = self._folder(parent_of(path))
+        return None if descriptor is None else Path(f"{self._named(descriptor)}/{name_of(path)}")
 
-    def source_folder(self, folder: str) -> Path | None:
+    def source_folder(self, folder: str) -> str | None:
         """Return a path by which any process of this user can open the folder until `forget`.
 
-        Raises `UnreadableError`.
+        Only its last name may be a link by then. Raises `UnreadableError`.
         """
-        descriptor = self._folder(folder)
-        return None if descriptor is None else Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        # By way of the folder above, which many have in common.
+        descriptor = self._folder(parent_of(folder))
+        return None if descriptor is None else f"{self._named(descriptor)}/{name_of(folder) or '.'}"
 
     def named(self, path: str) -> Path:
         """Return the path as people know it."""
         return self._top / path
+
+    @staticmethod
+    def _named(descriptor: int) -> str:
+        return f"/proc/{os.getpid()}/fd/{descriptor}"
 
     # --- parts ---------------------------------------------------------------------------------------
 
