@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.config import HeartbeatUrl
+    from replicator.config.values import HeartbeatUrl
     from replicator.service.health import Health
 
 _FETCH_SECONDS: Final = 10.0

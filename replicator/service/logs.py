@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from replicator.config import LogFormat, LogLevel
+from replicator.config.choices import LogFormat, LogLevel
 from replicator.errors import ReplicatorError
 from replicator.locator import hide_password
 

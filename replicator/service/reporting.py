@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
-    from replicator.config import ServiceConfig
+    from replicator.config.model import ServiceConfig
     from replicator.service.mirror_status import WatchedMirror
     from replicator.service.status import Watched
     from replicator.service.systemd import ServiceManager
