@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import paramiko
-
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.allocator import keep_freed_memory
 from replicator.destination.sftp_login import log_in
@@ -25,6 +23,7 @@ from replicator.destination.sftp_replies import (
     parse_version,
     take_plain_answers,
 )
+from replicator.destination.ssh_library import paramiko
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
