@@ -15,7 +15,6 @@ import structlog
 
 from replicator.errors import InterruptedTransferError, ReplicatorError
 from replicator.liveness import Vitals
-from replicator.service.collector import collect_seldom
 from replicator.service.mirror_worker import PassResult
 from replicator.service.mirrors import Mirrors
 from replicator.service.systemd import ServiceManager
@@ -102,7 +101,6 @@ class Service:
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
         companion cannot be entered or a thread could not go on.
         """
-        collect_seldom()
         with ExitStack() as stack:
             self._take_roots(stack)
             for companion in self._companions:

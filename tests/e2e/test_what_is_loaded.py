@@ -32,7 +32,8 @@ for host, reached in ("standby", "standby.example.org"), ("other", "other"):
     assert route_to(settings)[0].host == reached
 """
 
-_DEMO = ("asyncssh", "replicator.demo")
+#: Of the demo, and what libraries would load that use it seldom or never.
+_NEVER = ("asyncio", "asyncssh", "invoke", "pygments", "replicator.demo", "rich", "unittest")
 _DATABASES = (
     "crc32c",
     "rocksdict",
@@ -44,13 +45,10 @@ _DATABASES = (
     "replicator.service.check",
     "replicator.service.transfer",
 )
-_MIRRORS = ("replicator.mirror.session", "watchdog")
-#: Of other libraries, that could do without.
-_NEVER = ("asyncio", "invoke", "pygments", "rich", "unittest")
+#: Of a service that goes on, for some settings.
+_STEADY = ("http.client", "http.server", "pathspec", "prometheus_client", "watchdog")
 _SSH = ("cryptography", "paramiko", "replicator.destination.sftp")
-_CONFIGURATION = ("pydantic", "replicator.config.model")
-_METRICS = ("http.server", "prometheus_client")
-_TERMINALS = ("rich", "typer")
+_WORK = (*_DATABASES, *_STEADY, *_SSH, "replicator.bootstrap", "replicator.mirror.session")
 
 
 def modules_of(code: str, *arguments: object) -> frozenset[str]:
@@ -86,21 +84,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["restore", "--help"]])
 def test_a_question_about_the_program(arguments: list[str]) -> None:
-    loaded = modules_of_command(*arguments)
-    assert_without(loaded, *_DEMO, *_DATABASES, *_MIRRORS, *_NEVER, *_SSH, *_METRICS, "replicator.bootstrap")
+    assert_without(modules_of_command(*arguments), *_NEVER, *_WORK)
 
 
 def test_status(config: ConfigFile, folder: Path) -> None:
     path = config.mirror("media", folder).directory("here", config.folder / "here").write()
-    loaded = modules_of_command("status", "-c", path, code=1)
-    assert_without(loaded, *_DEMO, *_DATABASES, *_MIRRORS, *_NEVER, *_SSH, *_METRICS, "replicator.bootstrap")
+    assert_without(modules_of_command("status", "-c", path, code=1), *_NEVER, *_WORK)
 
 
 def test_a_pass_of_mirrors_to_a_folder(config: ConfigFile, folder: Path) -> None:
     path = config.mirror("media", folder).directory("here", config.folder / "here").write()
     loaded = modules_of_command("run", "-c", path, "--once")
     assert (config.folder / "here" / "media" / "file").exists()
-    assert_without(loaded, *_DEMO, *_DATABASES, *_NEVER, *_SSH, *_METRICS)
+    assert_without(loaded, *_NEVER, *_DATABASES, *_STEADY, *_SSH)
 
 
 def test_a_pass_of_mirrors_to_an_account(
@@ -109,24 +105,13 @@ def test_a_pass_of_mirrors_to_an_account(
     path = config.mirror("media", folder).sftp("standby", server, account).write()
     loaded = modules_of_command("run", "-c", path, "--once")
     assert (server.local_base / account / "media" / "file").exists()
-    assert_without(loaded, *_DEMO, *_DATABASES, *_NEVER, *_METRICS, "replicator.destination.directory")
+    assert_without(loaded, *_NEVER, *_DATABASES, *_STEADY, "replicator.destination.directory")
 
 
 def test_a_helper_process() -> None:
     loaded = modules_of("import replicator.destination.sftp_helper_process")
-    assert_without(
-        loaded,
-        *_DEMO,
-        *_DATABASES,
-        *_MIRRORS,
-        *_NEVER,
-        *_CONFIGURATION,
-        *_METRICS,
-        *_TERMINALS,
-        "structlog",
-        "replicator.mirror",
-        "replicator.service",
-    )
+    others = ("pydantic", "replicator.config", "replicator.mirror", "replicator.service", "structlog", "typer")
+    assert_without(loaded, *_NEVER, *_DATABASES, *_STEADY, *others)
 
 
 def test_a_section_of_ssh_config_for_what_a_command_says(tmp_path: Path) -> None:
