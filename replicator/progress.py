@@ -10,21 +10,12 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path, PurePosixPath
     from types import TracebackType
+
+    from rich.progress import Progress, TaskID
 
     from replicator.destination.interface import TransferObserver
     from replicator.errors import SourceError
@@ -34,23 +25,12 @@ class ProgressDisplay:
     """All transfers under way, one line each, for as long as the context lasts. Any thread may add lines."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[files]}"),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            # Not Console.is_terminal: FORCE_COLOR, which CI sets, makes that true for a pipe.
-            disable=not sys.stderr.isatty(),
-            transient=True,
-            # Standard output is for results, which must not be mixed with the lines.
-            redirect_stdout=False,
-        )
+        # Not Console.is_terminal: FORCE_COLOR, which CI sets, makes that true for a pipe.
+        self._progress = _progress() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._progress:
+            self._progress.start()
         return self
 
     def __exit__(
@@ -59,42 +39,51 @@ class ProgressDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._progress:
+            self._progress.stop()
 
     @contextmanager
     def transfer(self, description: str, observer: TransferObserver) -> Iterator[TransferLine]:
         """Show a line for one transfer; what it is told goes on to `observer`, which also decides on a stop."""
+        if self._progress is None:
+            yield TransferLine(observer)
+            return
         task = self._progress.add_task(description, total=None, files="")
         try:
-            yield TransferLine(self._progress, task, observer)
+            yield TransferLine(observer, (self._progress, task))
         finally:
             self._progress.remove_task(task)
 
 
 class TransferLine:
-    """One line of the display; a `TransferObserver`, to be handed to a destination."""
+    """One line of the display, if it is `drawn`; a `TransferObserver`, to be handed to a destination."""
 
-    def __init__(self, progress: Progress, task: TaskID, observer: TransferObserver) -> None:
-        self._progress = progress
-        self._task = task
+    def __init__(self, observer: TransferObserver, drawn: tuple[Progress, TaskID] | None = None) -> None:
         self._observer = observer
+        self._drawn = drawn
         self._files_done = 0
         self._files_expected: int | None = None
 
     def expect(self, *, files: int, size_bytes: int) -> None:
         """Say how much there is to do in all; until then the line shows what was done only."""
         self._files_expected = files
-        self._progress.update(self._task, total=size_bytes, files=self._files())
+        if self._drawn:
+            progress, task = self._drawn
+            progress.update(task, total=size_bytes, files=self._files())
 
     def bytes_moved(self, count: int) -> None:
         """See `TransferObserver`."""
-        self._progress.advance(self._task, count)
+        if self._drawn:
+            progress, task = self._drawn
+            progress.advance(task, count)
         self._observer.bytes_moved(count)
 
     def file_done(self, target: PurePosixPath | Path, sha256: str) -> None:
         """See `TransferObserver`."""
         self._files_done += 1
-        self._progress.update(self._task, files=self._files())
+        if self._drawn:
+            progress, task = self._drawn
+            progress.update(task, files=self._files())
         self._observer.file_done(target, sha256)
 
     def file_skipped(self, target: PurePosixPath, error: SourceError) -> None:
@@ -109,3 +98,28 @@ class TransferLine:
         if self._files_expected is None:
             return f"{self._files_done} files"
         return f"{self._files_done}/{self._files_expected} files"
+
+
+def _progress() -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - most of the time nobody looks at a terminal
+    from rich.progress import (  # noqa: PLC0415 - as above
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[files]}"),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        # Standard output is for results, which must not be mixed with the lines.
+        redirect_stdout=False,
+    )

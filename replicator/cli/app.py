@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replicator import __version__
-from replicator.config import Config, load_config
+from replicator.config.choices import LogFormat, LogLevel
 from replicator.errors import ReplicatorError
-from replicator.service.logs import configure_logging
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from replicator.config.model import Config
 
 
 class ExitCode(IntEnum):
@@ -54,6 +55,9 @@ def _options(
     ] = False,
 ) -> None:
     """Continuous replication for the RocksDB databases of applications that nobody wants to modify."""
+    from replicator.service.logs import configure_logging
+
+    configure_logging(LogFormat.AUTO, LogLevel.INFO)
 
 
 def print_result(text: str) -> None:
@@ -82,6 +86,9 @@ def say(*lines: str, hint: str = "") -> None:
 
 def load(path: Path) -> Config:
     """Read the configuration, and log as it says from now on. Raises `ConfigError`."""
+    from replicator.config.load import load_config
+    from replicator.service.logs import configure_logging
+
     config = load_config(path)
     configure_logging(config.service.log_format, config.service.log_level)
     return config

@@ -17,7 +17,7 @@ def demo() -> None:
     \b
     replicator demo
     """
-    from replicator.demo.demo import run_demo  # noqa: PLC0415 - loads an engine and a server that nothing else needs
+    from replicator.demo.demo import run_demo
 
     if not run_demo():
         raise typer.Exit(ExitCode.FAILED)

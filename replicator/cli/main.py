@@ -12,9 +12,8 @@ from replicator.cli import replica_commands  # isort: skip
 from replicator.cli import drill_command  # isort: skip
 from replicator.cli import demo_command  # isort: skip
 from replicator.cli.app import ExitCode, app, drop_output, say
-from replicator.config import LogFormat, LogLevel
 from replicator.errors import ConfigError, DamageError, InterruptedTransferError, ReplicatorError
-from replicator.service.logs import configure_logging
+from replicator.service.collector import collect_seldom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ __all__ = ["demo_command", "drill_command", "main", "replica_commands", "service
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit."""
-    configure_logging(LogFormat.AUTO, LogLevel.INFO)
+    collect_seldom()
     try:
         app(args=arguments, prog_name="replicator")
     except ConfigError as error:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from replicator import reports
-from replicator.bootstrap import connect
-from replicator.cli.app import ExitCode, app, load, print_result, say
+from replicator.cli.app import app
 from replicator.cli.options import (
     AtOption,
     GenerationOption,
@@ -21,18 +17,6 @@ from replicator.cli.options import (
     OptionalConfigOption,
     SourceArgument,
 )
-from replicator.errors import NotFoundError
-from replicator.locator import LocatedSource, NamedSource, hide_password, parse_source
-from replicator.moments import parse_moment
-from replicator.progress import ProgressDisplay
-from replicator.replica.generations import choose_generation, generation_ids, list_generations
-from replicator.replica.layout import ReplicaLayout
-from replicator.replica.restore import plan_restore, restore
-from replicator.replica.verify import verify_generation
-from replicator.service.destination_worker import StopObserver
-
-if TYPE_CHECKING:
-    from replicator.destination.interface import Destination
 
 
 @app.command()
@@ -50,12 +34,9 @@ def generations(
     replicator generations sftp://replica@standby.example.org/srv/replica/conduwuit
     replicator generations standby:conduwuit -c /etc/replicator/replicator.toml
     """
-    destination, layout = _open_source(source, config, identity_file, known_hosts)
-    with destination:
-        found = list_generations(destination, layout)
-    print_result(
-        reports.to_json(reports.generations_document(found)) if as_json else reports.generations_text(found)
-    )
+    from replicator.cli.replicas import Source, tell_generations
+
+    tell_generations(Source(source, config, identity_file, known_hosts), as_json=as_json)
 
 
 @app.command()
@@ -79,30 +60,11 @@ def verify(  # noqa: PLR0913 - options of a command
     replicator verify standby:conduwuit --all -c /etc/replicator/replicator.toml
     replicator verify /srv/replica/conduwuit --generation prev
     """
+    from replicator.cli.replicas import Source, verify_replica
+
     if every and generation:
         raise typer.BadParameter("--all and --generation exclude each other")
-    destination, layout = _open_source(source, config, identity_file, known_hosts)
-    observer = StopObserver(threading.Event())
-    with destination, ProgressDisplay() as display:
-        ids = (
-            generation_ids(destination, layout.generations)
-            if every
-            else [choose_generation(destination, layout, generation).id]
-        )
-        results = []
-        for chosen in ids:
-            try:
-                with display.transfer(f"verify {chosen}", observer) as line:
-                    results.append(verify_generation(destination, layout, chosen, line))
-            except NotFoundError:
-                if not every:
-                    raise
-                say(f"note: generation {chosen} was retired meanwhile")
-    print_result(
-        reports.to_json(reports.verified_document(results)) if as_json else reports.verified_text(results)
-    )
-    if any(result.findings for result in results):
-        raise typer.Exit(ExitCode.DAMAGED)
+    verify_replica(Source(source, config, identity_file, known_hosts), generation, every=every, as_json=as_json)
 
 
 @app.command("restore")
@@ -130,53 +92,16 @@ def restore_command(  # noqa: PLR0913 - options of a command
     replicator restore /srv/replica/conduwuit /tmp/before --at "10 minutes ago"
     replicator restore /srv/replica/conduwuit /tmp/before --at 2026-11-24T22:01:02Z
     """
+    from replicator.cli.replicas import Source, restore_replica
+
     if at is not None and generation is not None:
         raise typer.BadParameter("--at and --generation exclude each other")
-    moment = None if at is None else _parse_at(at)
-    destination, layout = _open_source(source, config, identity_file, known_hosts)
-    with destination, ProgressDisplay() as display:
-        plan = plan_restore(destination, layout, target.absolute(), wanted=generation, at=moment, force=force)
-        if plan.note:
-            say(f"note: {plan.note}")
-        if dry_run:
-            print_result(
-                reports.to_json(reports.restore_plan_document(plan))
-                if as_json
-                else reports.restore_plan_text(plan)
-            )
-            return
-        with display.transfer("restore", StopObserver(threading.Event())) as line:
-            line.expect(files=len(plan.fetch), size_bytes=plan.fetch_bytes)
-            restored = restore(plan, destination, line)
-    print_result(
-        reports.to_json(reports.restored_document(restored)) if as_json else reports.restored_text(restored)
+    restore_replica(
+        Source(source, config, identity_file, known_hosts),
+        target,
+        wanted=generation,
+        at=at,
+        force=force,
+        dry_run=dry_run,
+        as_json=as_json,
     )
-
-
-def _parse_at(text: str) -> datetime:
-    try:
-        return parse_moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(f"--at {text!r} {error}") from error
-
-
-def _open_source(
-    text: str, config_path: Path | None, identity_file: Path | None, known_hosts: Path | None
-) -> tuple[Destination, ReplicaLayout]:
-    try:
-        source = parse_source(text, working_folder=Path.cwd())
-    except ValueError as error:
-        raise typer.BadParameter(f"SOURCE {hide_password(text)!r} {error}") from error
-    if isinstance(source, LocatedSource):
-        destination = connect(source.url, identity_file=identity_file, known_hosts=known_hosts)
-        return destination, ReplicaLayout(source.database)
-    return _open_named(source, config_path)
-
-
-def _open_named(source: NamedSource, config_path: Path | None) -> tuple[Destination, ReplicaLayout]:
-    if config_path is None:
-        raise typer.BadParameter(
-            f"{source.destination}:{source.database} names a destination of a configuration: add -c FILE"
-        )
-    chosen = load(config_path).destination(source.destination)
-    return connect(chosen.url, config=chosen), ReplicaLayout(source.database)

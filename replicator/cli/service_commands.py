@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
-from replicator import reports
-from replicator.bootstrap import COPY_CHECKS, build_service, connect
-from replicator.checkpoint.capture import Capture
-from replicator.checkpoint.database_folder import DatabaseFolder
-from replicator.checkpoint.rotation import CheckpointRoot
-from replicator.cli.app import ExitCode, app, load, print_result
+from replicator.cli.app import app
 from replicator.cli.options import ConfigOption, JsonOption
-from replicator.config import Verification
-from replicator.progress import ProgressDisplay
-from replicator.service.check import CheckStatus, check_all
-from replicator.service.lock import hold_checkpoint_root
-from replicator.service.reload import Reloader
-from replicator.service.signals import SignalWatcher
-from replicator.service.systemd import ServiceManager
-
-_log = structlog.get_logger()
+from replicator.config.choices import Verification
 
 
 @app.command()
@@ -53,39 +38,9 @@ def run(
     replicator run -c /etc/replicator/replicator.toml --once --take-over
     replicator run -c /etc/replicator/replicator.toml --once --allow-deletes
     """
-    settings = load(config)
-    if take_over and not once:
-        raise typer.BadParameter("--take-over goes with --once: take over once, then run the service as always")
-    if allow_deletes and not once:
-        raise typer.BadParameter(
-            "--allow-deletes goes with --once: allow them once, then run the service as always"
-        )
-    for warning in settings.warnings:
-        _log.warning("config.no_effect", key=warning)
-    stop = threading.Event()
-    signals = SignalWatcher(stop.set)
-    manager = ServiceManager.from_environment()
-    with ProgressDisplay() as display:
-        service = build_service(
-            settings,
-            config,
-            stop=stop,
-            display=display,
-            take_over=take_over,
-            allow_deletes=allow_deletes,
-            ship=not once,
-            manager=manager,
-        )
-        if once:
-            summary = service.run_once()
-            if summary.failed or summary.partly:
-                raise typer.Exit(ExitCode.PARTLY if summary.done or summary.partly else ExitCode.FAILED)
-        else:
-            reloader = Reloader(settings, config, apply=service.reconfigure, manager=manager)
-            signals.on_reload = reloader.reload
-            service.run()
-    if signals.received is not None and signals.received.name == "SIGINT":
-        raise typer.Exit(ExitCode.INTERRUPTED)
+    from replicator.cli.service_run import run_service
+
+    run_service(config, once=once, take_over=take_over, allow_deletes=allow_deletes)
 
 
 @app.command()
@@ -107,18 +62,9 @@ def checkpoint(
     replicator checkpoint /var/lib/conduwuit /var/lib/conduwuit/checkpoints
     replicator checkpoint /var/lib/conduwuit /var/lib/conduwuit/checkpoints --verify engine
     """
-    if db_path.resolve().is_relative_to(checkpoint_root.resolve()):
-        raise typer.BadParameter(
-            f"CHECKPOINT_ROOT {checkpoint_root} must not be the database's folder or one above it"
-        )
-    DatabaseFolder(db_path).manifest_name()  # nothing is made for a path that is not a database's
-    root = CheckpointRoot(checkpoint_root.absolute())
-    root.create()
-    with hold_checkpoint_root(root.path):
-        root.recover()
-        captured = Capture(db_path.absolute(), root, COPY_CHECKS[verify]).make()
-        root.discard_staging()
-    print_result(reports.captured_text(captured, str(root.current)))
+    from replicator.cli.single_checkpoint import make_checkpoint
+
+    make_checkpoint(db_path, checkpoint_root, verify)
 
 
 @app.command()
@@ -132,13 +78,6 @@ def check(config: ConfigOption, *, as_json: JsonOption = False) -> None:
     replicator check -c /etc/replicator/replicator.toml
     replicator check -c /etc/replicator/replicator.toml --json
     """
-    settings = load(config)
-    results = []
-    for result in check_all(settings, connect_to=lambda chosen: connect(chosen.url, config=chosen)):
-        results.append(result)
-        if not as_json:
-            print_result(reports.check_line(result))
-    if as_json:
-        print_result(reports.to_json(reports.check_document(results)))
-    if any(result.status is CheckStatus.FAILED for result in results):
-        raise typer.Exit(ExitCode.FAILED)
+    from replicator.cli.preconditions import tell_preconditions
+
+    tell_preconditions(config, as_json=as_json)

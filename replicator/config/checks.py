@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from replicator.config.model import Producer, ServiceConfig
+from replicator.config.choices import Producer
+from replicator.config.model import ServiceConfig
 from replicator.config.problems import problem
 from replicator.config.values import to_absolute_path, to_name, to_url
 from replicator.locator import DirectoryUrl, SftpUrl

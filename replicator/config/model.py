@@ -6,12 +6,12 @@ in the file. What depends on more than one key is checked in `checks`.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from replicator.config.choices import LogFormat, LogLevel, Producer, Verification
 from replicator.config.values import (
     DeleteLimit,
     FreeSpaceFloor,
@@ -55,38 +55,6 @@ _Url = Annotated[DestinationUrl, BeforeValidator(to_url)]
 _Command = Annotated[tuple[str, ...], BeforeValidator(to_command)]
 _HeartbeatUrl = Annotated[HeartbeatUrl, BeforeValidator(to_heartbeat_url)]
 _Count = Annotated[int, Field(ge=0, le=100_000)]
-
-
-class Producer(StrEnum):
-    """Who makes the checkpoints."""
-
-    INTERNAL = "internal"
-    EXTERNAL = "external"
-
-
-class Verification(StrEnum):
-    """How a new checkpoint is verified before anything is done with it."""
-
-    OFF = "off"
-    STRUCTURE = "structure"
-    ENGINE = "engine"
-
-
-class LogFormat(StrEnum):
-    """How log lines look; `AUTO` is console on a terminal and JSON elsewhere."""
-
-    AUTO = "auto"
-    CONSOLE = "console"
-    JSON = "json"
-
-
-class LogLevel(StrEnum):
-    """The least urgent lines that are logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class Section(BaseModel):

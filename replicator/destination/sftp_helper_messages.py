@@ -53,12 +53,10 @@ class Work:
     items: tuple[Job, ...] | tuple[Fetch, ...] | tuple[FolderJob, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Grant:
     """The bytes that were asked for may be moved."""
 
 
-@dataclass(frozen=True, slots=True)
 class Stop:
     """Begin no further file of this batch."""
 
@@ -66,7 +64,6 @@ class Stop:
 # --- from the helper ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Ready:
     """Logged in."""
 
@@ -78,7 +75,6 @@ class Refused:
     error: ReplicatorError
 
 
-@dataclass(frozen=True, slots=True)
 class Take:
     """Ask for work."""
 

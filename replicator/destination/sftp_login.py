@@ -12,11 +12,10 @@ import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-import paramiko
-
 from replicator.destination.sftp_known_hosts import HostKey, Verdict, judge, keys_of
 from replicator.destination.sftp_route import Hop, SftpSettings, route_to
 from replicator.destination.sftp_user_keys import UserKeys
+from replicator.destination.ssh_library import paramiko
 from replicator.destination.stall_guard import StallGuard
 from replicator.errors import (
     AccessDeniedError,

@@ -10,9 +10,8 @@ import getpass
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import paramiko
-
 from replicator.destination.sftp_known_hosts import host_name
+from replicator.destination.ssh_library import paramiko
 from replicator.errors import PermanentDestinationError
 
 _DEFAULT_PORT = 22

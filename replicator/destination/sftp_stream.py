@@ -10,9 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-import paramiko
-from paramiko.common import cMSG_CHANNEL_WINDOW_ADJUST
-
+from replicator.destination.ssh_library import paramiko
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ _FIRST_WINDOW_BYTES: Final = 64 << 10
 _LARGEST_WINDOW_BYTES: Final = 8 << 20
 _LARGEST_SSH_PACKET_BYTES: Final = 256 << 10
 _RECEIVE_BYTES: Final = 4 << 20
+#: A type of message, RFC 4254 section 9.
+_WINDOW_ADJUST: Final = bytes([93])
 
 
 class SftpStream:
@@ -104,7 +104,7 @@ class SftpStream:
         if more_bytes <= 0:
             return
         message = paramiko.Message()
-        message.add_byte(cMSG_CHANNEL_WINDOW_ADJUST)
+        message.add_byte(_WINDOW_ADJUST)
         message.add_int(self._channel.remote_chanid)
         message.add_int(more_bytes)
         with self._line.translated("receive"):

@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import UnknownKeyType
 
+from replicator.destination.ssh_library import UnknownKeyType, paramiko
 from replicator.errors import AuthenticationError
 
 if TYPE_CHECKING:

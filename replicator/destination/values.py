@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,16 +23,14 @@ class EntryKind(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Whose a file is, in the numbers that file systems have."""
 
     user_id: int
     group_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileAttributes:
+class FileAttributes(NamedTuple):
     """What a file or folder carries besides its content. `mode` is permission bits, of 0o7777.
 
     `modified_seconds` counts from the epoch. The owner is set where the account may; a refusal is no error.
@@ -64,8 +61,7 @@ class Entry(NamedTuple):
     owner: Owner | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What the destination offers beyond plain files; asked once for each connection."""
 
     hard_link: bool
@@ -74,16 +70,14 @@ class Capabilities:
     free_space: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """A file at the destination whose first `size_bytes` bytes are those of the file to be uploaded."""
 
     path: PurePosixPath
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """One local file to be stored: its first `size_bytes` bytes become `target`.
 
     With a `prefix` the destination copies those bytes on its own side (needs `server_copy`) and only the rest
@@ -120,8 +114,7 @@ class SmallFile(NamedTuple):
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class FolderUpload:
+class FolderUpload(NamedTuple):
     """Small files that lie in the local folder `source`, to be stored in `target`, unsynced.
 
     `source` is a path for this and other processes; if its last name is a link, all files are left.
@@ -140,16 +133,14 @@ class FolderUpload:
     attributes: FileAttributes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A second name, `target`, for the existing file `source`; both at the destination."""
 
     source: PurePosixPath
     target: PurePosixPath
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolicLink:
+class SymbolicLink(NamedTuple):
     """A symbolic link to be made, with `text` as where it points.
 
     If the name is taken, the link is made as `part` and renamed: in a folder that exists on the same file system;
@@ -161,8 +152,7 @@ class SymbolicLink:
     part: PurePosixPath | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(NamedTuple):
     """Bytes `offset` to `size_bytes` of `source` are written to the local file `target` at the same place.
 
     `target` must exist with at least `offset` bytes when `offset` is above 0; those bytes are read back so
@@ -178,8 +168,7 @@ class Download:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """`data` for a file that grows in place: it is written at byte `offset` of `target`.
 
     At 0 a missing file is created, with the mode of all files. Above 0 the file must be there, with `offset`

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
-
 from replicator.mirror.paths import folders_above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pathspec import GitIgnoreSpec
 
 
 class Excludes:
     """Patterns, the last that fits decides. Raises `ValueError` for one that is none."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._spec = GitIgnoreSpec.from_lines(patterns) if patterns else None
+        self._spec = _spec(patterns) if patterns else None
 
     def __bool__(self) -> bool:
         """Whether there is any pattern."""
@@ -38,3 +38,9 @@ class Excludes:
         return self.covers(path, is_folder=is_folder) or any(
             self.covers(folder, is_folder=True) for folder in folders_above(path)
         )
+
+
+def _spec(patterns: Sequence[str]) -> GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most mirrors exclude nothing
+
+    return GitIgnoreSpec.from_lines(patterns)

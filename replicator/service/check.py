@@ -16,7 +16,7 @@ from replicator.service.check_source import SourceFacts, check_database, check_o
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from replicator.config import Config, DestinationConfig
+    from replicator.config.model import Config, DestinationConfig
     from replicator.destination.interface import Destination
 
 __all__ = ["CheckResult", "CheckStatus", "check_all"]

@@ -34,7 +34,7 @@ from replicator.units import format_duration, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from replicator.config import DatabaseConfig, DestinationConfig, MirrorConfig
+    from replicator.config.model import DatabaseConfig, DestinationConfig, MirrorConfig
     from replicator.destination.interface import Capabilities, Destination
     from replicator.service.check_source import SourceFacts
 

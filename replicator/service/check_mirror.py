@@ -21,7 +21,7 @@ from replicator.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from replicator.config import MirrorConfig
+    from replicator.config.model import MirrorConfig
     from replicator.destination.interface import Destination
 
 

@@ -23,7 +23,7 @@ from replicator.checkpoint.manifest_file import ManifestFile
 from replicator.checkpoint.rotation import CheckpointRoot
 from replicator.checkpoint.staging import CrossDeviceError, link_trouble
 from replicator.checkpoint.watcher import CheckpointWatcher, LogWatcher
-from replicator.config import Producer
+from replicator.config.choices import Producer
 from replicator.errors import CheckpointError, ReplicatorError, SourceChangedError
 from replicator.rocksdb.filenames import CURRENT_NAME, FileKind
 from replicator.service.check_result import PROBE_PREFIX, CheckResult, CheckStatus, Subject
@@ -33,7 +33,7 @@ from replicator.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from replicator.config import DatabaseConfig
+    from replicator.config.model import DatabaseConfig
     from replicator.rocksdb.filenames import FileName
     from replicator.rocksdb.manifest import ManifestVersion
 

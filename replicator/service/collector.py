@@ -2,7 +2,7 @@
 
 What is known of a database with thousands of files is a hundred thousand objects that stay. A full collection,
 which is due again and again by default, looks at all of them and finds next to nothing: it took 70 ms of a cycle
-that takes 110. Young objects are still looked at.
+that takes 110. So is what a start loads, which is a twentieth faster. Young objects are still looked at.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from replicator.checkpoint.watcher import CheckpointWatcher
-from replicator.config import Producer
+from replicator.config.choices import Producer
 from replicator.errors import SourceError
 from replicator.liveness import beat
 from replicator.rocksdb.filenames import CURRENT_NAME
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicator.checkpoint.capture import Capture, Captured
     from replicator.checkpoint.pinned import CheckpointPin
     from replicator.checkpoint.rotation import CheckpointRoot
-    from replicator.config import DatabaseConfig
+    from replicator.config.model import DatabaseConfig
     from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Sequence
 
-    from replicator.config import DatabaseConfig
+    from replicator.config.model import DatabaseConfig
     from replicator.service.board import StatusBoard
     from replicator.service.shipper import Shipper
 

@@ -6,10 +6,7 @@ holds a token, so it is never logged.
 
 from __future__ import annotations
 
-import http.client
 import threading
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.config import HeartbeatUrl
+    from replicator.config.values import HeartbeatUrl
     from replicator.service.health import Health
 
 _FETCH_SECONDS: Final = 10.0
@@ -78,6 +75,11 @@ class DeadMansSwitch:
 
 def fetch(url: str) -> str:
     """Fetch a URL, whatever it returns; return what went wrong, without a word of the URL."""
+    # Loaded by those who have such a URL: TLS alone is a hundredth of a second.
+    import http.client  # noqa: PLC0415
+    import urllib.error  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
     try:
         # The configuration lets http and https pass, nothing else.
         with urllib.request.urlopen(url, timeout=_FETCH_SECONDS) as answer:  # noqa: S310

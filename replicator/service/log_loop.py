@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.checkpoint.log_follower import LogFollower
-    from replicator.config import DatabaseConfig
+    from replicator.config.model import DatabaseConfig
     from replicator.service.board import StatusBoard
 
 _log = structlog.get_logger()

@@ -13,11 +13,14 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
-from replicator.config import LogFormat, LogLevel
+from replicator.config.choices import LogFormat, LogLevel
 from replicator.errors import ReplicatorError
+from replicator.lazy_imports import loaded_on_use, missing
 from replicator.locator import hide_password
+
+# Rich draws tracebacks that are not wanted here, asyncio is for loggers of coroutines. Whoever logs comes later.
+with missing("rich"), loaded_on_use("asyncio"):
+    import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.config import ListenAddress
+    from replicator.config.values import ListenAddress
     from replicator.service.health import Health
     from replicator.service.metrics import Metrics
 

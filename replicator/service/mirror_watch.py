@@ -12,13 +12,13 @@ import structlog
 from replicator.errors import SourceError
 from replicator.liveness import beat
 from replicator.mirror.paths import TOP
-from replicator.mirror.watcher import TreeWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.mirror.backlog import Backlog
     from replicator.mirror.excludes import Excludes
+    from replicator.mirror.watcher import TreeWatcher
     from replicator.service.mirror_board import MirrorBoard
 
 _log = structlog.get_logger()
@@ -61,6 +61,8 @@ class MirrorWatch:
 
     def run(self) -> None:
         """Watch until stopped; what cannot be watched is found by rescans."""
+        from replicator.mirror.watcher import TreeWatcher  # noqa: PLC0415 - a single pass watches nothing
+
         while not self._stop.is_set():
             beat()
             try:

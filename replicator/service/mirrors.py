@@ -14,7 +14,6 @@ from replicator.mirror.excludes import Excludes
 from replicator.mirror.rules import MirrorRules
 from replicator.mirror.session import MirrorSession
 from replicator.mirror.staging import MirrorSource
-from replicator.service.mirror_status import WatchedMirror
 from replicator.service.mirror_watch import MirrorWatch
 from replicator.service.mirror_worker import MirrorWorker
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from replicator.config import Config, DestinationConfig, MirrorConfig
+    from replicator.config.model import Config, DestinationConfig, MirrorConfig
     from replicator.destination.interface import Destination
     from replicator.service.mirror_board import MirrorBoard
     from replicator.service.precedence import Precedence
@@ -49,14 +48,6 @@ def source_of(mirror: MirrorConfig) -> MirrorSource:
     # A path need not be UTF-8, what is written down must be.
     return MirrorSource(
         host=socket.gethostname(), path=os.fsencode(mirror.path).decode("utf-8", "backslashreplace")
-    )
-
-
-def watched_mirrors(config: Config) -> tuple[WatchedMirror, ...]:
-    """Return what there is to know about: every mirror and where it goes."""
-    return tuple(
-        WatchedMirror(mirror.name, tuple(destination.name for destination in config.destinations_of(mirror)))
-        for mirror in config.mirrors
     )
 
 

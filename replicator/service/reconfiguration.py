@@ -11,7 +11,7 @@ from replicator.service.logs import configure_logging
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.config import Config, DatabaseConfig
+    from replicator.config.model import Config, DatabaseConfig
     from replicator.service.reporting import Reporting
     from replicator.service.transfer import Transfer
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from replicator.config import load_config
 from replicator.config.changes import changes_between
+from replicator.config.load import load_config
 from replicator.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from replicator.config import Config
+    from replicator.config.model import Config
     from replicator.service.systemd import ServiceManager
 
 _log = structlog.get_logger()

@@ -11,8 +11,6 @@ from replicator.service.health import Health
 from replicator.service.heartbeat import Heartbeat
 from replicator.service.hooks import HookRunner, HookSettings
 from replicator.service.lock import hold_state_dir
-from replicator.service.metrics import Metrics
-from replicator.service.metrics_server import MetricsServer
 from replicator.service.mirror_board import MirrorBoard
 from replicator.service.state_file import StateWriter
 
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
-    from replicator.config import ServiceConfig
+    from replicator.config.model import ServiceConfig
+    from replicator.config.values import ListenAddress
     from replicator.service.mirror_status import WatchedMirror
     from replicator.service.status import Watched
     from replicator.service.systemd import ServiceManager
@@ -47,9 +46,7 @@ class Reporting:
             self._health, url=config.heartbeat_url, interval_seconds=config.heartbeat_interval_seconds
         )
         # Metrics first: if they cannot be served, the service does not start, and the state file is left as it is.
-        servers = []
-        if config.metrics:
-            servers.append(MetricsServer(Metrics(self.board, mirrors=self.mirrors), self._health, config.metrics))
+        servers = [self._metrics_server(config.metrics)] if config.metrics else []
         self.companions: tuple[AbstractContextManager[object], ...] = (
             *servers,
             hold_state_dir(config.state_dir),
@@ -65,6 +62,13 @@ class Reporting:
         self._health.max_lag_seconds = config.max_lag_seconds
         self._switch.url = config.heartbeat_url
         self._switch.interval_seconds = config.heartbeat_interval_seconds
+
+    def _metrics_server(self, address: ListenAddress) -> AbstractContextManager[object]:
+        # Loaded here because it is not little, and many do without.
+        from replicator.service.metrics import Metrics  # noqa: PLC0415
+        from replicator.service.metrics_server import MetricsServer  # noqa: PLC0415
+
+        return MetricsServer(Metrics(self.board, mirrors=self.mirrors), self._health, address)
 
 
 def _hook_settings(config: ServiceConfig) -> HookSettings:

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from replicator.checkpoint.pinned import discard_pinned
 from replicator.errors import InterruptedTransferError, ReplicatorError
 from replicator.liveness import Vitals
-from replicator.service.collector import collect_seldom
-from replicator.service.lock import hold_checkpoint_root
 from replicator.service.mirror_worker import PassResult
 from replicator.service.mirrors import Mirrors
 from replicator.service.systemd import ServiceManager
@@ -26,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from replicator.checkpoint.rotation import CheckpointRoot
-    from replicator.config import Config
+    from replicator.config.model import Config
     from replicator.service.database_loop import DatabaseLoop
     from replicator.service.destination_worker import DestinationWorker
 
@@ -64,6 +60,7 @@ class Part(Protocol):
 class Service:
     """Databases and destinations at work. `stop` is shared with all parts: setting it ends everything.
 
+    `roots` take the checkpoint roots before anything else, and let go of them at the end.
     `steady` are the parts that have no place in a single pass. `guards` are at work as long as there is any work.
     `companions` are entered before the work of `run` begins, and left when all of it has ended. `manager` is told
     of both.
@@ -71,7 +68,7 @@ class Service:
 
     def __init__(  # noqa: PLR0913 - what there is to run
         self,
-        roots: Sequence[CheckpointRoot],
+        roots: Sequence[Callable[[], AbstractContextManager[None]]],
         loops: Sequence[DatabaseLoop],
         workers: Sequence[DestinationWorker],
         *,
@@ -104,7 +101,6 @@ class Service:
         Raises `LockedError` and `CheckpointError` if a checkpoint root cannot be had, and `ReplicatorError` if a
         companion cannot be entered or a thread could not go on.
         """
-        collect_seldom()
         with ExitStack() as stack:
             self._take_roots(stack)
             for companion in self._companions:
@@ -174,12 +170,8 @@ class Service:
             return list(pool.map(lambda worker: worker.run_once(), workers))
 
     def _take_roots(self, stack: ExitStack) -> None:
-        for root in self._roots:
-            root.create()
-            stack.enter_context(hold_checkpoint_root(root.path))
-            root.recover()
-            discard_pinned(root)
-            stack.callback(discard_pinned, root)
+        for hold in self._roots:
+            stack.enter_context(hold())
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

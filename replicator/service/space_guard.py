@@ -14,7 +14,7 @@ import structlog
 
 from replicator.checkpoint.held_space import solely_held_bytes
 from replicator.checkpoint.pinned import pinned_folders
-from replicator.config import Producer
+from replicator.config.choices import Producer
 from replicator.errors import CheckpointError
 from replicator.service.space_plan import OF_OTHERS, Space, Step, is_worth_it, next_step
 from replicator.units import format_size
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from replicator.checkpoint.pinned import CheckpointPin
     from replicator.checkpoint.rotation import CheckpointRoot
-    from replicator.config import DatabaseConfig
+    from replicator.config.model import DatabaseConfig
     from replicator.service.board import StatusBoard
     from replicator.service.database_loop import LogHold
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from replicator.checkpoint.inspection import Checkpoint
     from replicator.checkpoint.pinned import CheckpointPin
-    from replicator.config import DatabaseConfig
+    from replicator.config.model import DatabaseConfig
     from replicator.destination.interface import Destination, TransferObserver
     from replicator.replica.catalog import Catalog
     from replicator.replica.layout import GenerationId

@@ -14,7 +14,6 @@ from capture import Primary
 from far_end import MIB, FarEnd, far_end, near_folder
 from report import Row
 
-from replicator.bootstrap import watched
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.pinned import CheckpointPin
 from replicator.checkpoint.rotation import CheckpointRoot
@@ -24,6 +23,7 @@ from replicator.replica.retention import KeepPolicy
 from replicator.service.board import StatusBoard
 from replicator.service.collector import collect_seldom
 from replicator.service.transfer import Transfer, TransferSettings
+from replicator.service.watched import watched_databases
 from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class _Cycle:
                 take_over_command="",
             ),
             on_step=self._note,
-            board=StatusBoard(watched(config)),
+            board=StatusBoard(watched_databases(config)),
         )
         (far.memory / "copy").mkdir()
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replicator.bootstrap import connect
+from replicator.bootstrap.destinations import connect
 from replicator.config.model import DestinationConfig
 from tests.support.openssh import OpenSshServer, ServerOptions
 

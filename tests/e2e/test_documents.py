@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from replicator.config import load_config
+from replicator.config.load import load_config
 
 PROJECT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("replicator")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from replicator.config import load_config
+from replicator.config.load import load_config
 from tests.support.program import PROGRAM
 
 PROJECT = Path(__file__).parents[2]

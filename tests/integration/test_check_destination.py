@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path, PurePosixPath
 
-    from replicator.config import Config
+    from replicator.config.model import Config
     from replicator.destination.interface import Entry
 
 DISK = "destination disk"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.rotation import CheckpointRoot
-from replicator.config import load_config
+from replicator.config.load import load_config
 from replicator.service.board import StatusBoard
 from replicator.service.database_loop import DatabaseLoop
 from replicator.service.status import Watched

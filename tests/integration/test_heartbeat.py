@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from replicator.bootstrap import connect
+from replicator.bootstrap.destinations import connect
 from replicator.destination.interface import Upload
 from replicator.destination.rate_limit import RateLimiter
 from replicator.liveness import Vitals, beat

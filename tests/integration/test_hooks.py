@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from replicator.config import HeartbeatUrl
+from replicator.config.values import HeartbeatUrl
 from replicator.errors import CheckpointError, ConnectionLostError, ReplicatorError
 from replicator.liveness import Vitals
 from replicator.service.board import StatusBoard

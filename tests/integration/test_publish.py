@@ -507,7 +507,7 @@ class Restricted(DirectoryDestination):
 class CopyOnly(Restricted):
     """Has the server-side copy only."""
 
-    offered = replace(Restricted.offered, server_copy=True)
+    offered = Restricted.offered._replace(server_copy=True)
 
     def copy(self, links: Sequence[Link]) -> None:
         DirectoryDestination.copy(self, links)

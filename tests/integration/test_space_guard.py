@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.pinned import CheckpointPin
 from replicator.checkpoint.rotation import CheckpointRoot
-from replicator.config import load_config
+from replicator.config.load import load_config
 from replicator.errors import CheckpointError, ConnectionLostError, SourceError
 from replicator.service.board import StatusBoard
 from replicator.service.space_guard import SpaceGuard

@@ -7,8 +7,8 @@ import pwd
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from replicator.bootstrap import connect
-from replicator.config import load_config
+from replicator.bootstrap.destinations import connect
+from replicator.config.load import load_config
 from replicator.service.check import CheckStatus, check_all
 from tests.support.openssh import UNPRIVILEGED_USER
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from replicator.config import Config, DestinationConfig
+    from replicator.config.model import Config, DestinationConfig
     from replicator.destination.interface import Destination
     from replicator.service.check import CheckResult
 

@@ -12,8 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
-from replicator.bootstrap import build_service
-from replicator.config import load_config
+from replicator.bootstrap.service import build_service
+from replicator.config.load import load_config
 from replicator.progress import ProgressDisplay
 from replicator.replica.publish import PublishStep
 from replicator.service.logs import configure_logging

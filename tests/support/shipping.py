@@ -12,7 +12,7 @@ from replicator.checkpoint.log_follower import LogFollower
 from replicator.checkpoint.pinned import CheckpointPin
 from replicator.checkpoint.readings import NEVER
 from replicator.checkpoint.rotation import CheckpointRoot
-from replicator.config import DatabaseConfig
+from replicator.config.model import DatabaseConfig
 from replicator.demo.oracle import Recovery, judge
 from replicator.errors import SourceChangedError
 from replicator.replica.layout import ReplicaLayout

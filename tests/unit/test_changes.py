@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.config import Config
 from replicator.config.changes import changes_between
-from replicator.config.model import DatabaseConfig, DestinationConfig, MirrorConfig, ServiceConfig
+from replicator.config.model import Config, DatabaseConfig, DestinationConfig, MirrorConfig, ServiceConfig
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

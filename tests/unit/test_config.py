@@ -10,21 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.config import (
-    Config,
-    DatabaseConfig,
-    DestinationConfig,
-    FreeSpaceFloor,
-    HeartbeatUrl,
-    KeepConfig,
-    ListenAddress,
-    LogFormat,
-    LogLevel,
-    Producer,
-    ServiceConfig,
-    Verification,
-    load_config,
-)
+from replicator.config.choices import LogFormat, LogLevel, Producer, Verification
+from replicator.config.load import load_config
+from replicator.config.model import Config, DatabaseConfig, DestinationConfig, KeepConfig, ServiceConfig
+from replicator.config.values import FreeSpaceFloor, HeartbeatUrl, ListenAddress
 from replicator.errors import ConfigError
 from replicator.locator import DirectoryUrl, SftpUrl
 

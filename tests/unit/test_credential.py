@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.config import passed_on
+from replicator.config.credential import passed_on
 
 if TYPE_CHECKING:
     from pathlib import Path

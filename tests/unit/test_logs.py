@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from replicator.config import LogFormat, LogLevel
+from replicator.config.choices import LogFormat, LogLevel
 from replicator.errors import ConnectionLostError
 from replicator.service.logs import configure_logging
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from replicator.config import ListenAddress
+from replicator.config.values import ListenAddress
 from replicator.errors import ReplicatorError
 from replicator.liveness import Vitals
 from replicator.service.board import StatusBoard

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 EVERYTHING = Capabilities(hard_link=True, server_copy=True, fsync=True, free_space=True)
-NO_LINK = replace(EVERYTHING, hard_link=False)
-NO_COPY = replace(EVERYTHING, server_copy=False)
-NOTHING = replace(EVERYTHING, hard_link=False, server_copy=False)
+NO_LINK = EVERYTHING._replace(hard_link=False)
+NO_COPY = EVERYTHING._replace(server_copy=False)
+NOTHING = EVERYTHING._replace(hard_link=False, server_copy=False)
 
 GENERATION = PurePosixPath("chat/generations/20261122T153000.123Z")
 UPLOAD = PurePosixPath("chat/incoming/20261122T153100.123Z")

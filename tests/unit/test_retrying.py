@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -170,7 +169,7 @@ def test_each_finished_file_starts_the_count_anew(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_skipped_is_not_tried_again(tmp_path: Path) -> None:
-    uploads = [replace(item, optional=True) for item in uploads_of(tmp_path, 4)]
+    uploads = [item._replace(optional=True) for item in uploads_of(tmp_path, 4)]
     uploads[1].source.unlink()
     trouble = Trouble(lost(), path="2")
     observer = RecordingObserver()
