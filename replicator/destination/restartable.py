@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,14 +29,16 @@ class RestartableListing:
     def __init__(self, folders: Iterable[PurePosixPath]) -> None:
         self._more = iter(folders)
         self._again: deque[PurePosixPath] = deque()
-        self._unanswered: Counter[PurePosixPath] = Counter()
+        #: How often each was asked for.
+        self._unanswered: dict[PurePosixPath, int] = {}
         self._results: Iterator[tuple[PurePosixPath, list[Entry] | None]] = iter(())
         self._of: Destination | None = None
 
     def advance(self, destination: Destination) -> tuple[PurePosixPath, list[Entry] | None] | None:
         """Return the next result, None at the end. With another destination, or after an error, anew."""
         if destination is not self._of:
-            self._again.extend(self._unanswered.elements())
+            for folder, times in self._unanswered.items():
+                self._again.extend([folder] * times)
             self._unanswered.clear()
             self._results = destination.list_folders(self)
             self._of = destination
@@ -46,9 +48,9 @@ class RestartableListing:
             self._of = None
             raise
         if found is not None:
-            self._unanswered[found[0]] -= 1
-            if not self._unanswered[found[0]]:
-                del self._unanswered[found[0]]
+            times = self._unanswered.pop(found[0])
+            if times > 1:
+                self._unanswered[found[0]] = times - 1
         return found
 
     def __iter__(self) -> Self:
@@ -56,7 +58,7 @@ class RestartableListing:
 
     def __next__(self) -> PurePosixPath:
         folder = self._again.popleft() if self._again else next(self._more)
-        self._unanswered[folder] += 1
+        self._unanswered[folder] = self._unanswered.get(folder, 0) + 1
         return folder
 
 

@@ -20,6 +20,7 @@ from replicator.destination.sftp_replies import (
     parse_limits,
     parse_reply,
     parse_version,
+    take_usual_replies,
 )
 from replicator.destination.sftp_runs import PacketRuns
 from replicator.destination.sftp_stream import SftpStream
@@ -112,6 +113,15 @@ class SftpConnection:
         self._outbox[start : start + len(packet)] = packet
         self._commit(len(packet), number, on_reply, bulk_bytes)
 
+    def post_short(self, kind: int, value: bytes, on_reply: Callable[[Reply], None]) -> None:
+        """As `post`, for the requests that are no more than a path or a handle: those come by the thousand."""
+        number = self._next_number = (self._next_number + 1) & _LAST_NUMBER
+        packet = protocol.short_packet(kind, number, value)
+        end = self._reserve(len(packet)) + len(packet)
+        self._outbox[self._filled : end] = packet
+        self._filled = end
+        self._handlers[number] = on_reply, 0
+
     def post_write(
         self,
         handle: bytes,
@@ -166,10 +176,10 @@ class SftpConnection:
     def _hand_over(self) -> None:
         while self._replies:
             number, reply = self._replies.popleft()
-            if number not in self._handlers:
+            if (asked := self._handlers.pop(number, None)) is None:
                 self.close()
                 raise self._unasked()
-            handler, bulk_bytes = self._handlers.pop(number)
+            handler, bulk_bytes = asked
             self._bulk_bytes -= bulk_bytes
             handler(reply)
 
@@ -211,12 +221,12 @@ class SftpConnection:
 
     def _read(self) -> None:
         self._inbox += self._stream.receive()
-        start = 0
         try:
             with memoryview(self._inbox) as view:
+                start = take_usual_replies(view, 0, self._replies)
                 while (end := self._packet_end(view, start)) is not None:
                     self._replies.append(parse_reply(view[start + protocol.LENGTH.size : end]))
-                    start = end
+                    start = take_usual_replies(view, end, self._replies)
         except ProtocolError:
             self.close()
             raise

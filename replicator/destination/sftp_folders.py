@@ -113,4 +113,4 @@ def kind_of(found: Attributes) -> EntryKind:
 
 def entries_of(page: Names) -> list[Entry]:
     """Return what a part of a listing tells, `.` and `..` left out."""
-    return [entry for entry in page.entries if entry.name not in {".", ".."}]
+    return [entry for entry in page.entries if entry[0] not in {".", ".."}]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.destination import sftp_protocol as protocol
 from replicator.destination.interface import Entry, EntryKind
 from replicator.destination.sftp_errors import is_missing
 from replicator.destination.sftp_folders import entries_of, kind_of
+from replicator.destination.sftp_protocol import RequestType
 from replicator.destination.sftp_replies import Attributes, Handle, Names, Reply, Status, StatusCode
 
 if TYPE_CHECKING:
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
     from replicator.destination.sftp_account import SftpAccount
     from replicator.destination.sftp_connection import SftpConnection
+
+# Plain numbers: looking up a member of an enumeration costs as much as the rest of a request.
+_CLOSE, _LSTAT = int(RequestType.CLOSE), int(RequestType.LSTAT)
+_OPENDIR, _READDIR = int(RequestType.OPENDIR), int(RequestType.READDIR)
 
 # With a tenth of a second to the server and back, hundreds of folders a second. A server that lets a session have
 # few open files lets it have more than that.
@@ -33,23 +36,81 @@ _MOST_KNOWN = 100_000
 _LONG_PAGE_NAMES = 50
 
 
-@dataclass(slots=True)
 class _Listing:
-    """A folder that is being listed. `unanswered` counts the requests for more names."""
+    """A folder that is being listed; its methods take the answers. `finished` gets it in the end."""
 
-    folder: PurePosixPath
-    path: bytes
-    finished: deque[_Listing]
-    is_folder: bool = True
-    unanswered: int = 0
-    ended: bool = False
-    entries: list[Entry] = field(default_factory=list)
-    refused: Reply | None = None
+    __slots__ = (
+        "_connection",
+        "_finished",
+        "_handle",
+        "_unanswered",
+        "ended",
+        "entries",
+        "folder",
+        "is_folder",
+        "path",
+        "refused",
+    )
 
-    def end(self) -> None:
-        """Let it be handed out."""
+    def __init__(
+        self, connection: SftpConnection, folder: PurePosixPath, path: bytes, finished: deque[_Listing]
+    ) -> None:
+        self.folder = folder
+        self.path = path
+        self.is_folder = True
+        self.ended = False
+        self.entries: list[Entry] = []
+        self.refused: Reply | None = None
+        self._connection = connection
+        self._finished = finished
+        self._handle = b""
+        self._unanswered = 0
+
+    def begin(self, *, is_known: bool) -> None:
+        """Open it. That follows links, and a link is no folder: that is asked, unless it `is_known` to be one."""
+        if not is_known:
+            self._connection.post_short(_LSTAT, self.path, self._looked)
+        self._connection.post_short(_OPENDIR, self.path, self._opened)
+
+    def _looked(self, reply: Reply) -> None:
+        self.is_folder = not isinstance(reply, Attributes) or kind_of(reply) is EntryKind.FOLDER
+
+    def _opened(self, reply: Reply) -> None:
+        if isinstance(reply, Handle):
+            self._handle = reply.value
+            if self.is_folder:
+                self._read(_FIRST_READS)
+                return
+            self._connection.post_short(_CLOSE, self._handle, _ignore)
+        else:
+            self.refused = reply
+        self._end()
+
+    def _read(self, count: int) -> None:
+        self._unanswered += count
+        answered = self._answered
+        for _ in range(count):
+            self._connection.post_short(_READDIR, self._handle, answered)
+
+    def _answered(self, reply: Reply) -> None:
+        self._unanswered -= 1
+        if self.ended:
+            return
+        if isinstance(reply, Names):
+            self.entries += entries_of(reply)
+            if len(reply.entries) >= _LONG_PAGE_NAMES:
+                self._read(min(2, _MOST_READS - self._unanswered))
+            elif not self._unanswered:
+                self._read(1)
+            return
+        if not (isinstance(reply, Status) and reply.code == StatusCode.EOF):
+            self.refused = reply
+        self._connection.post_short(_CLOSE, self._handle, _ignore)
+        self._end()
+
+    def _end(self) -> None:
         self.ended = True
-        self.finished.append(self)
+        self._finished.append(self)
 
 
 class _KnownFolders:
@@ -64,12 +125,14 @@ class _KnownFolders:
 
     def note(self, above: bytes, entries: list[Entry]) -> None:
         """Remember the folders in a part of the listing of `above`."""
-        now = time.monotonic()
-        if len(self._seen) > _MOST_KNOWN:  # nobody asks for them
-            self._seen.clear()
-        for entry in entries:
-            if entry.kind is EntryKind.FOLDER:
-                self._seen[b"%b/%b" % (above, entry.name.encode("utf-8", "surrogateescape"))] = now
+        kind = EntryKind.FOLDER
+        names = [entry[0] for entry in entries if entry[1] is kind]
+        if names:
+            now = time.monotonic()
+            if len(self._seen) > _MOST_KNOWN:  # nobody asks for them
+                self._seen.clear()
+            for name in names:
+                self._seen[b"%b/%b" % (above, name.encode("utf-8", "surrogateescape"))] = now
 
     def has(self, path: bytes) -> bool:
         """Say whether a folder is known to be one; it is forgotten then."""
@@ -93,7 +156,9 @@ class SftpListings:
         under_way = 0
         while True:
             while under_way < _MOST_FOLDERS and (folder := next(more, None)) is not None:
-                self._begin(_Listing(folder, self._account.path(folder), finished), known)
+                listing = _Listing(self._connection, folder, self._account.path(folder), finished)
+                # The base alone may be a link.
+                listing.begin(is_known=known.has(listing.path) or not folder.parts)
                 under_way += 1
             if not under_way:
                 return
@@ -108,46 +173,6 @@ class SftpListings:
             else:
                 known.note(listing.path, listing.entries)
                 yield listing.folder, listing.entries
-
-    def _begin(self, listing: _Listing, known: _KnownFolders) -> None:
-        def looked(reply: Reply) -> None:
-            listing.is_folder = not isinstance(reply, Attributes) or kind_of(reply) is EntryKind.FOLDER
-
-        def opened(reply: Reply) -> None:
-            if isinstance(reply, Handle) and listing.is_folder:
-                self._read(listing, reply.value, _FIRST_READS)
-                return
-            if isinstance(reply, Handle):
-                self._connection.post(protocol.close(reply.value), _ignore)
-            else:
-                listing.refused = reply
-            listing.end()
-
-        # Opening follows links, and a link is no folder; the base alone may be one.
-        if listing.folder.parts and not known.has(listing.path):
-            self._connection.post(protocol.path_status(listing.path, follow=False), looked)
-        self._connection.post(protocol.open_folder(listing.path), opened)
-
-    def _read(self, listing: _Listing, handle: bytes, count: int) -> None:
-        def answered(reply: Reply) -> None:
-            listing.unanswered -= 1
-            if listing.ended:
-                return
-            if isinstance(reply, Names):
-                listing.entries += entries_of(reply)
-                if len(reply.entries) >= _LONG_PAGE_NAMES:
-                    self._read(listing, handle, min(2, _MOST_READS - listing.unanswered))
-                elif not listing.unanswered:
-                    self._read(listing, handle, 1)
-                return
-            if not (isinstance(reply, Status) and reply.code == StatusCode.EOF):
-                listing.refused = reply
-            self._connection.post(protocol.close(handle), _ignore)
-            listing.end()
-
-        for _ in range(count):
-            listing.unanswered += 1
-            self._connection.post(protocol.read_folder(handle), answered)
 
 
 def _ignore(_reply: Reply) -> None:

@@ -20,6 +20,7 @@ VERSION = 3
 LENGTH = struct.Struct(">I")
 
 _HEADER = struct.Struct(">IBI")
+_SHORT = struct.Struct(">IBII")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _ATTRIBUTE_OWNER = 0x02
@@ -88,6 +89,11 @@ def _string(value: bytes) -> bytes:
 
 def _mode(mode: int) -> bytes:
     return _U32.pack(_ATTRIBUTE_PERMISSIONS) + _U32.pack(mode)
+
+
+def short_packet(kind: int, number: int, value: bytes) -> bytes:
+    """Return a request that is no more than a path or a handle, with less ado than a `Request`."""
+    return _SHORT.pack(9 + len(value), kind, number, len(value)) + value
 
 
 def init() -> bytes:

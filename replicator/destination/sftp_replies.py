@@ -17,6 +17,7 @@ from replicator.destination.sftp_protocol import VERSION
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator
 
 #: What a server must take without having told its limits (draft section 3).
@@ -26,8 +27,11 @@ LARGEST_PACKET_BYTES = 4 << 20
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_TWO = struct.Struct(">II")
 #: Type, request number, and the first field of most replies: a status, or the length of a string.
 _HEAD = struct.Struct(">BII")
+#: The same behind the length of the packet.
+_LONG_HEAD = struct.Struct(">IBII")
 
 
 class ReplyType(IntEnum):
@@ -44,6 +48,7 @@ class ReplyType(IntEnum):
 
 # Plain numbers: looking up a member of an enumeration costs as much as the rest of a reply.
 _STATUS, _HANDLE, _DATA = int(ReplyType.STATUS), int(ReplyType.HANDLE), int(ReplyType.DATA)
+_NAME = int(ReplyType.NAME)
 
 
 class StatusCode(IntEnum):
@@ -93,9 +98,8 @@ class Status:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """An open file or folder."""
+class Handle(NamedTuple):
+    """An open file or folder. A tuple, as are names, for there are many."""
 
     value: bytes
 
@@ -107,8 +111,7 @@ class Data:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """Names with their attributes, untrusted."""
 
     entries: tuple[Entry, ...]
@@ -216,9 +219,8 @@ def parse_reply(packet: bytes | memoryview) -> tuple[int, Reply]:
         kind, number, first = _HEAD.unpack_from(packet)
         # What comes by the thousand is read without ceremony; all else, and all that is wrong, with care.
         if kind == _STATUS and len(packet) >= _HEAD.size + 4:
-            end = _HEAD.size + 4 + _U32.unpack_from(packet, _HEAD.size)[0]
-            if end <= len(packet):
-                return number, _status(first, bytes(packet[_HEAD.size + 4 : end]))
+            if (status := _status_of(bytes(packet[_HEAD.size - 4 :]))) is not None:
+                return number, status
         elif kind == _DATA and _HEAD.size + first <= len(packet):
             return number, Data(bytes(packet[_HEAD.size : _HEAD.size + first]))
         elif kind == _HANDLE and _HEAD.size + first <= len(packet):
@@ -226,10 +228,37 @@ def parse_reply(packet: bytes | memoryview) -> tuple[int, Reply]:
     return _parse_any(bytes(packet))
 
 
+def take_usual_replies(data: memoryview, start: int, replies: deque[tuple[int, Reply]]) -> int:
+    """Read the packets, with their lengths, that `data` holds whole from `start` on, and add them to `replies`.
+
+    Returns where it stopped: at the first that is not there as a whole, or is for `parse_reply`.
+    """
+    end = len(data)
+    while end - start >= _LONG_HEAD.size:
+        length, kind, number, first = _LONG_HEAD.unpack_from(data, start)
+        body, after = start + _LONG_HEAD.size, start + _U32.size + length
+        if after > end:
+            break
+        reply: Reply | None = None
+        if kind == _STATUS and body + _U32.size <= after:
+            reply = _status_of(bytes(data[body - _U32.size : after]))
+        elif kind == _HANDLE and body + first <= after:
+            reply = tuple.__new__(Handle, (bytes(data[body : body + first]),))
+        elif kind == _NAME and (names := usual_names(data, body - _U32.size, after)) is not None:
+            reply = tuple.__new__(Names, (names,))
+        if reply is None:
+            break
+        replies.append((number, reply))
+        start = after
+    return start
+
+
 @lru_cache(maxsize=64)
-def _status(code: int, message: bytes) -> Status:
-    """Return the one object for answers that come by the thousand."""
-    return Status(code, message.decode("utf-8", "replace"))
+def _status_of(body: bytes) -> Status | None:
+    """Return the one object for answers that come by the thousand; None for what is none."""
+    code, length = _TWO.unpack_from(body)
+    end = _TWO.size + length
+    return Status(code, body[_TWO.size : end].decode("utf-8", "replace")) if end <= len(body) else None
 
 
 def _parse_any(packet: bytes) -> tuple[int, Reply]:
@@ -246,7 +275,7 @@ def _parse_any(packet: bytes) -> tuple[int, Reply]:
     elif kind == ReplyType.DATA:
         reply = Data(reader.string())
     elif kind == ReplyType.NAME:
-        usual = usual_names(packet, reader.position)
+        usual = usual_names(packet, reader.position, len(packet))
         reply = Names(tuple(reader.names()) if usual is None else usual)
     elif kind == ReplyType.ATTRS:
         reply = reader.attributes()

@@ -217,17 +217,32 @@ class Comparison:
             with_owner=self._applier.with_owner,
             is_excluded=self._is_excluded(visit.path) if self._excludes else None,
         )
-        folders = sum(plan.surplus.values()) + sum(plan.blocked.values())
-        findings.files += len(entries) - len(plan.enter) - folders
+        findings.files += len(entries) - len(plan.enter)
+        if visit.is_new or not plan.is_done:
+            self._find(visit, plan, entries, findings)
+            self._note(visit, plan, local)
+        self._enter(visit, plan, local)
+        if visit.is_new or (visit.differs and visit.names is None) or plan.changes_folder:
+            self._batch.finish.append(visit.path)
+        if self._local.is_full and not self._batch.send_files:
+            self._local.forget()
+
+    def _find(self, visit: Visit, plan: FolderPlan, entries: list[Entry], findings: Findings) -> None:
+        """Tell what is left to others."""
+        findings.files -= sum(plan.surplus.values()) + sum(plan.blocked.values())
         if plan.send or plan.link:
             there = {entry.name for entry in entries}
             findings.added += sum(name not in there for name in (*plan.send, *plan.link))
-        self._note(visit, plan, local)
         for names in (plan.surplus, plan.blocked):
             findings.surplus.update((join(visit.path, name), is_folder) for name, is_folder in names.items())
         findings.blocked.update(join(visit.path, name) for name in plan.blocked)
-        if self._local.is_full and not self._batch.send_files:
-            self._local.forget()
+
+    def _enter(self, visit: Visit, plan: FolderPlan, local: dict[str, LocalEntry]) -> None:
+        """Let the folders in it be visited."""
+        with_owner = self._applier.with_owner
+        for name, entry in plan.enter.items():
+            differs = local[name].differs(entry, with_owner=with_owner)
+            self._waiting.append(Visit(join(visit.path, name), differs=differs, mode_there=entry.mode))
 
     def _takes_whole(self, visit: Visit, local: dict[str, LocalEntry]) -> bool:
         """Put a new folder into the batch as one piece, if that can be done."""
@@ -257,16 +272,10 @@ class Comparison:
         batch.sources += bool(plan.send or plan.link or plan.compare_link)
         batch.make.update((join(path, name), None) for name in plan.make)
         self._waiting.extend(Visit(join(path, name), is_new=True, entry=local[name]) for name in plan.make)
-        for name, entry in plan.enter.items():
-            differs = local[name].differs(entry, with_owner=self._applier.with_owner)
-            self._waiting.append(Visit(join(path, name), differs=differs, mode_there=entry.mode))
         for name in plan.special:
             self._on_special(join(path, name))
-        for name, ours in local.items():
-            if ours.links > 1 and ours.kind is EntryKind.FILE:
-                self._on_entry(join(path, name), ours)
-        if visit.is_new or (visit.differs and visit.names is None) or plan.changes_folder:
-            batch.finish.append(path)
+        for name in plan.linked:
+            self._on_entry(join(path, name), local[name])
 
     def _look_at(self, visit: Visit) -> dict[str, LocalEntry]:
         """Return those of the names that are here."""

@@ -72,6 +72,23 @@ class FolderPlan:
     blocked: dict[str, bool] = field(default_factory=dict)
     #: Sockets, pipes and devices here.
     special: list[str] = field(default_factory=list)
+    #: Files here with several names; they are in other lists too.
+    linked: list[str] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is to be done or told, but with the folders in it."""
+        return not (
+            self.send
+            or self.adjust
+            or self.link
+            or self.compare_link
+            or self.make
+            or self.surplus
+            or self.blocked
+            or self.special
+            or self.linked
+        )
 
     @property
     def changes_folder(self) -> bool:
@@ -92,43 +109,76 @@ def plan_folder(
     With `fresh`, files of equal size and time are sent all the same.
     """
     plan = FolderPlan()
-    seen = set()
+    # For most of a hundred thousand names all is equal: what each of them costs, the whole comparison costs.
+    missing = dict(local)
+    take, file = missing.pop, EntryKind.FILE
+    known_owner, user_id, group_id = None, -1, -1
     for entry in remote:
-        ours = local.get(entry.name)
-        seen.add(entry.name)
-        if ours is None or ours.kind is EntryKind.OTHER:
-            is_folder = entry.kind is EntryKind.FOLDER
-            if is_excluded is None or not is_excluded(entry.name, is_folder):
-                plan.surplus[entry.name] = is_folder
-        elif ours.kind is not EntryKind.FILE or entry.kind is not EntryKind.FILE:
-            _add_other(plan, ours, entry)
-        elif fresh or ours.size_bytes != entry.size_bytes or ours.modified_seconds != entry.modified_seconds:
-            plan.send.append(entry.name)
-        elif ours.differs(entry, with_owner=with_owner):
-            plan.adjust.append(entry.name)
-    for name, ours in local.items():
-        if ours.kind is EntryKind.OTHER:
-            plan.special.append(name)
-        elif name not in seen:
-            _missing_in(plan, ours).append(name)
+        name, kind, size_bytes, modified_seconds, mode, owner = entry
+        ours = take(name, None)
+        if ours is None or ours.kind is not file or kind is not file:
+            _add_other(plan, ours, entry, is_known=name in local, is_excluded=is_excluded)
+            continue
+        if ours.links > 1:
+            plan.linked.append(name)
+        if (
+            fresh
+            or ours.size_bytes != size_bytes
+            # The former is what it is but for times that no destination can hold.
+            or (ours.modified_ns // _NANOSECONDS != modified_seconds and ours.modified_seconds != modified_seconds)
+        ):
+            plan.send.append(name)
+        elif ours.mode != mode:
+            plan.adjust.append(name)
+        elif with_owner and owner is not None:
+            if owner is not known_owner:  # names that come together have the same one
+                known_owner, user_id, group_id = owner, owner.user_id, owner.group_id
+            if ours.user_id != user_id or ours.group_id != group_id:
+                plan.adjust.append(name)
+    for name, ours in missing.items():
+        _add_missing(plan, name, ours)
     return plan
 
 
-def _add_other(plan: FolderPlan, ours: LocalEntry, entry: Entry) -> None:
-    """Place a name that is on both sides, and no file on one of them."""
+def _add_other(
+    plan: FolderPlan,
+    ours: LocalEntry | None,
+    entry: Entry,
+    *,
+    is_known: bool,
+    is_excluded: Callable[[str, bool], bool] | None,
+) -> None:
+    """Place a name at the destination that is no file on both sides. `is_known`: it is one here, too."""
     name, is_folder = entry.name, entry.kind is EntryKind.FOLDER
-    if ours.kind is EntryKind.FOLDER and is_folder:
+    if ours is None and is_known:
+        return  # it was listed twice, as happens when a folder changes meanwhile
+    if ours is None or ours.kind is EntryKind.OTHER:
+        if is_excluded is None or not is_excluded(name, is_folder):
+            plan.surplus[name] = is_folder
+        if ours is not None:
+            plan.special.append(name)
+    elif ours.kind is EntryKind.FOLDER and is_folder:
         plan.enter[name] = entry
     elif ours.kind is EntryKind.FOLDER or is_folder:
         plan.blocked[name] = is_folder
+        _note_links(plan, name, ours)
     elif ours.kind is EntryKind.SYMLINK and entry.kind is EntryKind.SYMLINK:
         plan.compare_link.append(name)
     else:
-        _missing_in(plan, ours).append(name)
+        _add_missing(plan, name, ours)
 
 
-def _missing_in(plan: FolderPlan, ours: LocalEntry) -> list[str]:
-    """Return the list for what can be put there without anything being removed."""
+def _add_missing(plan: FolderPlan, name: str, ours: LocalEntry) -> None:
+    """Place what is only here, or can take the place of what is there."""
     if ours.kind is EntryKind.FILE:
-        return plan.send
-    return plan.link if ours.kind is EntryKind.SYMLINK else plan.make
+        plan.send.append(name)
+        _note_links(plan, name, ours)
+    elif ours.kind is EntryKind.OTHER:
+        plan.special.append(name)
+    else:
+        (plan.link if ours.kind is EntryKind.SYMLINK else plan.make).append(name)
+
+
+def _note_links(plan: FolderPlan, name: str, ours: LocalEntry) -> None:
+    if ours.links > 1 and ours.kind is EntryKind.FILE:
+        plan.linked.append(name)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _MOST_FOLDERS_OPEN: Final = 100
 _MOST_FOLDERS_HELD: Final = 300
+_KIND_BITS: Final = 0o170000
+_KINDS: Final = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.FOLDER, stat.S_IFLNK: EntryKind.SYMLINK}
 _FOLDER_FLAGS: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -168,19 +170,31 @@ class LocalTree:
     # --- parts ---------------------------------------------------------------------------------------
 
     def _scan(self, folder: str, descriptor: int) -> dict[str, LocalEntry]:
-        excludes = self._excludes
-        found = {}
+        found: dict[str, LocalEntry] = {}
+        # As `_entry` does it, without its ceremony: this is done for every name in the tree.
+        new, entry, kinds, other = tuple.__new__, LocalEntry, _KINDS, EntryKind.OTHER
         with os.scandir(descriptor) as names:
             for item in names:
                 try:
-                    entry = _entry(item.stat(follow_symlinks=False))
+                    status = item.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                is_folder = entry.kind is EntryKind.FOLDER
-                if excludes and excludes.covers(join(folder, item.name), is_folder=is_folder):
-                    continue
-                found[item.name] = entry
-        return found
+                mode, inode, _, links, user_id, group_id, size_bytes, _, _, _ = status
+                kind, bits = kinds.get(mode & _KIND_BITS, other), mode & 0o7777
+                modified_ns, changed_ns = status.st_mtime_ns, status.st_ctime_ns
+                found[item.name] = new(
+                    entry,
+                    (kind, size_bytes, modified_ns, changed_ns, bits, user_id, group_id, inode, links),
+                )
+        return self._without_excluded(folder, found) if self._excludes else found
+
+    def _without_excluded(self, folder: str, found: dict[str, LocalEntry]) -> dict[str, LocalEntry]:
+        covers, kind = self._excludes.covers, EntryKind.FOLDER
+        return {
+            name: entry
+            for name, entry in found.items()
+            if not covers(join(folder, name), is_folder=entry.kind is kind)
+        }
 
     def _listable(self, folder: str) -> int | None:
         """Open a folder for listing, for the caller to close."""
@@ -214,7 +228,7 @@ class LocalTree:
 
 def _entry(found: os.stat_result) -> LocalEntry:
     return LocalEntry(
-        _kind(found.st_mode),
+        _KINDS.get(found.st_mode & _KIND_BITS, EntryKind.OTHER),
         found.st_size,
         found.st_mtime_ns,
         found.st_ctime_ns,
@@ -224,11 +238,3 @@ def _entry(found: os.stat_result) -> LocalEntry:
         found.st_ino,
         found.st_nlink,
     )
-
-
-def _kind(mode: int) -> EntryKind:
-    if stat.S_ISREG(mode):
-        return EntryKind.FILE
-    if stat.S_ISDIR(mode):
-        return EntryKind.FOLDER
-    return EntryKind.SYMLINK if stat.S_ISLNK(mode) else EntryKind.OTHER

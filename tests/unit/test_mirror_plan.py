@@ -64,6 +64,36 @@ def test_sockets_are_left_out_and_what_lies_in_their_place_is_surplus() -> None:
     assert (found.special, found.surplus) == (["a", "b"], {"a": False})
 
 
+def test_a_name_that_was_listed_twice_counts_once() -> None:
+    here = {"a": local(), "b": local(), "c": local(FOLDER), "d": local(LINK)}
+    there = [remote("a"), remote("b", size=6), remote("c", FOLDER), remote("d", LINK)]
+    assert plan(here, [*there, *there]) == plan(here, there)
+
+
+def test_files_with_several_names_are_told_whatever_is_there() -> None:
+    here = {name: local(links=2) for name in "abcd"} | {"e": local(FOLDER, links=2), "f": local(LINK, links=2)}
+    found = plan(here, [remote("a"), remote("b", FOLDER), remote("c", LINK), remote("e", FOLDER)])
+    assert found.linked == ["a", "b", "c", "d"]
+    assert not found.is_done
+
+
+def test_nothing_is_to_be_done_but_to_enter_folders() -> None:
+    assert plan({"a": local(FOLDER), "b": local()}, [remote("a", FOLDER, size=7), remote("b")]).is_done
+    for here, there in (
+        ({"a": local()}, []),
+        ({}, [remote("a")]),
+        ({"a": local(LINK)}, [remote("a", LINK)]),
+        ({"a": local(OTHER)}, []),
+        ({"a": local(mode=0o600)}, [remote("a")]),
+    ):
+        assert not plan(here, there).is_done
+
+
+def test_times_that_no_destination_can_hold_are_equal_to_what_it_holds_instead() -> None:
+    here = {"early": local(seconds=-5), "late": local(seconds=1 << 40)}
+    assert plan(here, [remote("early", seconds=0), remote("late", seconds=0xFFFF_FFFF)]).is_done
+
+
 KINDS = st.sampled_from([FILE, FOLDER, LINK])
 NAMES = st.sampled_from("abcdef")
 HERE = st.dictionaries(NAMES, st.builds(local, KINDS, st.integers(0, 2), st.integers(0, 2)))

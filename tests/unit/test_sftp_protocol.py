@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.destination import sftp_protocol as protocol
-from replicator.destination.interface import Owner
+from replicator.destination.interface import Entry, EntryKind, Owner
 from replicator.destination.sftp_errors import refusal
 from replicator.destination.sftp_replies import (
     Attributes,
@@ -25,6 +26,7 @@ from replicator.destination.sftp_replies import (
     parse_limits,
     parse_reply,
     parse_version,
+    take_usual_replies,
 )
 from replicator.errors import (
     AccessDeniedError,
@@ -182,6 +184,84 @@ def test_whatever_comes_is_a_reply_or_a_protocol_error(kind: int, rest: bytes) -
     except ProtocolError:
         return
     assert number == int.from_bytes(rest[:4], "big")
+
+
+_KINDS = {
+    0o100000: EntryKind.FILE,
+    0o40000: EntryKind.FOLDER,
+    0o120000: EntryKind.SYMLINK,
+    0o10000: EntryKind.OTHER,
+}
+_entries = st.builds(
+    Entry,
+    st.text(st.sampled_from("aü.\udcff"), max_size=3),
+    st.sampled_from(sorted(_KINDS.values(), key=str)),
+    _sizes,
+    _numbers,
+    st.integers(0, 0o7777),
+    st.builds(Owner, _numbers, _numbers),
+)
+
+
+def listing(entries: list[tuple[Entry, bytes]]) -> bytes:
+    """As OpenSSH answers; with each name comes what `ls -l` would show."""
+    body = struct.pack(">I", len(entries))
+    bits = {kind: bits for bits, kind in _KINDS.items()}
+    for entry, shown in entries:
+        assert entry.owner is not None
+        numbers = (
+            entry.owner.user_id,
+            entry.owner.group_id,
+            bits[entry.kind] | entry.mode,
+            1,
+            entry.modified_seconds,
+        )
+        body += string(entry.name.encode("utf-8", "surrogateescape")) + string(shown)
+        body += struct.pack(">IQIIIII", 15, entry.size_bytes, *numbers)
+    return body
+
+
+@given(st.lists(st.tuples(_entries, st.binary(max_size=3))))
+def test_the_names_that_openssh_sends(entries: list[tuple[Entry, bytes]]) -> None:
+    wanted = Names(tuple(entry for entry, _ in entries))
+    assert parse_reply(reply(104, 9, listing(entries))) == (9, wanted)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                lambda code, text: (101, struct.pack(">I", code) + string(text)), _numbers, st.binary(max_size=9)
+            ),
+            st.builds(lambda value: (102, string(value)), st.binary(max_size=9)),
+            st.builds(lambda found: (104, listing(found)), st.lists(st.tuples(_entries, st.binary(max_size=3)))),
+            st.tuples(st.integers(100, 106), st.binary(max_size=30)),
+        )
+    ),
+    st.integers(0, 40),
+)
+def test_many_replies_are_read_as_each_of_them_would_be(sent: list[tuple[int, bytes]], cut_bytes: int) -> None:
+    packets = [reply(kind, number, body) for number, (kind, body) in enumerate(sent)]
+    data = b"".join(struct.pack(">I", len(packet)) + packet for packet in packets)
+    data = data[: len(data) - min(cut_bytes, len(data))]
+    found: deque[tuple[int, Reply]] = deque()
+    stopped_at = take_usual_replies(memoryview(bytearray(b"before" + data)), 6, found) - 6
+    taken = packets[: len(found)]
+    assert stopped_at == sum(4 + len(packet) for packet in taken) <= len(data)
+    assert list(found) == [parse_reply(packet) for packet in taken]
+    assert len(taken) == len(packets) or cut_bytes or not _is_usual(packets[len(taken)])
+
+
+def _is_usual(packet: bytes) -> bool:
+    try:
+        found = parse_reply(packet)[1]
+    except ProtocolError:
+        return False
+    plain = isinstance(found, Handle) or (isinstance(found, Status) and len(packet) >= 13)
+    usual = isinstance(found, Names) and all(
+        entry.owner is not None and entry.name.isprintable() for entry in found.entries
+    )
+    return plain or usual
 
 
 @given(st.binary(max_size=60))
