@@ -6,6 +6,7 @@ contents are read straight into it. Knows nothing of what the requests are for.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -220,7 +221,7 @@ class SftpConnection:
         return [found[place] for place in range(asked)]
 
     def _read(self) -> None:
-        self._inbox += self._stream.receive()
+        self._inbox += self._stream.receive(much=self._bulk_bytes > 0)
         try:
             with memoryview(self._inbox) as view:
                 start = take_usual_replies(view, 0, self._replies)
@@ -262,7 +263,9 @@ class SftpConnection:
             return self._packet_end(view, 0)
 
     def _ask_limits(self) -> Limits:
+        began = time.monotonic()
         reply = self.call(protocol.limits())
+        self._stream.note_round_trip(time.monotonic() - began)
         if isinstance(reply, ExtendedReply):
             return parse_limits(reply)
         return Limits()

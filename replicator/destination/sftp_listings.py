@@ -25,7 +25,7 @@ _OPENDIR, _READDIR = int(RequestType.OPENDIR), int(RequestType.READDIR)
 
 # With a tenth of a second to the server and back, hundreds of folders a second. A server that lets a session have
 # few open files lets it have more than that.
-_MOST_FOLDERS = 128
+_MOST_FOLDERS = 192
 # One for the names and one for the end, which is all that a small folder needs.
 _FIRST_READS = 2
 _MOST_READS = 8

@@ -21,7 +21,6 @@ _LAST_NUMBER: Final = 0xFFFF_FFFF - (1 << 20)
 # What OpenSSH says to a request that worked; others are not much longer.
 _ANSWER_BYTES: Final = 28
 _MORE_BYTES: Final = 512
-_NEAR_SECONDS: Final = 0.005
 
 
 class PacketRuns:
@@ -33,8 +32,6 @@ class PacketRuns:
         self._inbox = bytearray()
         self._answers: dict[int, PlainAnswer] = {}
         self._awaited = 0
-        #: The shortest time that something took to come, once it was let in.
-        self._quickest_seconds = 1.0
 
     def begin(self) -> PacketRun:
         """Return an empty run, to be sent before another one is begun."""
@@ -64,12 +61,12 @@ class PacketRuns:
         return not numbers or (numbers[-1] in answers and all(number in answers for number in numbers))
 
     def _let_in(self, count: int) -> None:
-        if self._quickest_seconds > _NEAR_SECONDS:
+        if not self._stream.is_near:
             count = self._awaited
         self._stream.allow(count * _ANSWER_BYTES - len(self._inbox))
         began = time.monotonic()
         self._take(self._stream.receive_allowed(_MORE_BYTES))
-        self._quickest_seconds = min(self._quickest_seconds, time.monotonic() - began)
+        self._stream.note_round_trip(time.monotonic() - began)
 
     def _take(self, data: bytes) -> None:
         self._inbox += data

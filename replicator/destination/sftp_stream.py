@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from replicator.destination.sftp_login import SshLine
 
-# What comes in is bounded by what is allowed. It begins with little, which is enough for answers without contents.
-_FIRST_WINDOW_BYTES: Final = 64 << 10
-_LARGEST_WINDOW_BYTES: Final = 8 << 20
+# What comes in is bounded by what is allowed: of contents, and from far away, so much that it never stops; else as
+# much as a server puts together by itself.
+_LARGE_WINDOW_BYTES: Final = 8 << 20
+_SMALL_WINDOW_BYTES: Final = 32 << 10
+#: Farther away than that, it takes longer to allow more than to take more packets.
+_NEAR_SECONDS: Final = 0.003
 _LARGEST_SSH_PACKET_BYTES: Final = 256 << 10
 _RECEIVE_BYTES: Final = 4 << 20
 #: A type of message, RFC 4254 section 9.
@@ -33,16 +36,15 @@ class SftpStream:
     def __init__(self, line: SshLine, channel: paramiko.Channel) -> None:
         self._line = line
         self._channel = channel
-        #: How much it may send at a time as a rule, and until it is told more.
-        self._window_bytes = _FIRST_WINDOW_BYTES
-        self._allowed_bytes = _FIRST_WINDOW_BYTES
+        self._allowed_bytes = _SMALL_WINDOW_BYTES
+        self._round_trip_seconds = 1.0
         channel.in_window_threshold = sys.maxsize  # what is allowed is for `allow` to say
 
     @classmethod
     def open(cls, line: SshLine, timeout_seconds: float) -> Self:
         """Begin a session on a line that is logged in."""
         with line.translated("open a session"):
-            channel = line.transport.open_session(_FIRST_WINDOW_BYTES, _LARGEST_SSH_PACKET_BYTES)
+            channel = line.transport.open_session(_SMALL_WINDOW_BYTES, _LARGEST_SSH_PACKET_BYTES)
             channel.settimeout(timeout_seconds)
             _ask_for_sftp(line, channel)
         return cls(line, channel)
@@ -84,12 +86,20 @@ class SftpStream:
                 self._line.guard.progress()
                 view = view[sent:]
 
-    def receive(self) -> bytes:
-        """Wait for something, at least a byte. The server may send as much as it can."""
-        if self._allowed_bytes <= 0:
-            self._window_bytes = min(2 * self._window_bytes, _LARGEST_WINDOW_BYTES)
-        if self._allowed_bytes <= self._window_bytes // 2:
-            self.allow(self._window_bytes)
+    @property
+    def is_near(self) -> bool:
+        """Whether the server is so near that it can be allowed a little at a time."""
+        return self._round_trip_seconds < _NEAR_SECONDS
+
+    def note_round_trip(self, seconds: float) -> None:
+        """Say how long an answer took that needed no work; the shortest time counts."""
+        self._round_trip_seconds = min(self._round_trip_seconds, seconds)
+
+    def receive(self, *, much: bool) -> bytes:
+        """Wait for something, at least a byte; `much` if contents of files are to come."""
+        window_bytes = _LARGE_WINDOW_BYTES if much or not self.is_near else _SMALL_WINDOW_BYTES
+        if self._allowed_bytes <= window_bytes // 2:
+            self.allow(window_bytes)
         return self._receive()
 
     def receive_allowed(self, more_bytes: int) -> bytes:

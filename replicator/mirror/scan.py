@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_FOLDERS_OPEN: Final = 100
 _MOST_FOLDERS_HELD: Final = 300
-_KIND_BITS: Final = 0o170000
 _KINDS: Final = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.FOLDER, stat.S_IFLNK: EntryKind.SYMLINK}
 _FOLDER_FLAGS: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -172,7 +171,8 @@ class LocalTree:
     def _scan(self, folder: str, descriptor: int) -> dict[str, LocalEntry]:
         found: dict[str, LocalEntry] = {}
         # As `_entry` does it, without its ceremony: this is done for every name in the tree.
-        new, entry, kinds, other = tuple.__new__, LocalEntry, _KINDS, EntryKind.OTHER
+        new, entry = tuple.__new__, LocalEntry
+        kind, bits, last_mode = EntryKind.OTHER, 0, -1
         with os.scandir(descriptor) as names:
             for item in names:
                 try:
@@ -180,7 +180,8 @@ class LocalTree:
                 except FileNotFoundError:
                     continue
                 mode, inode, _, links, user_id, group_id, size_bytes, _, _, _ = status
-                kind, bits = kinds.get(mode & _KIND_BITS, other), mode & 0o7777
+                if mode != last_mode:
+                    kind, bits, last_mode = _kind(mode), mode & 0o7777, mode
                 modified_ns, changed_ns = status.st_mtime_ns, status.st_ctime_ns
                 found[item.name] = new(
                     entry,
@@ -228,7 +229,7 @@ class LocalTree:
 
 def _entry(found: os.stat_result) -> LocalEntry:
     return LocalEntry(
-        _KINDS.get(found.st_mode & _KIND_BITS, EntryKind.OTHER),
+        _kind(found.st_mode),
         found.st_size,
         found.st_mtime_ns,
         found.st_ctime_ns,
@@ -238,3 +239,7 @@ def _entry(found: os.stat_result) -> LocalEntry:
         found.st_ino,
         found.st_nlink,
     )
+
+
+def _kind(mode: int) -> EntryKind:
+    return _KINDS.get(stat.S_IFMT(mode), EntryKind.OTHER)
