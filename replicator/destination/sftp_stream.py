@@ -37,7 +37,7 @@ class SftpStream:
         self._line = line
         self._channel = channel
         self._allowed_bytes = _SMALL_WINDOW_BYTES
-        self._round_trip_seconds = 1.0
+        self._round_trip_seconds: float | None = None
         channel.in_window_threshold = sys.maxsize  # what is allowed is for `allow` to say
 
     @classmethod
@@ -88,12 +88,12 @@ class SftpStream:
 
     @property
     def is_near(self) -> bool:
-        """Whether the server is so near that it can be allowed a little at a time."""
-        return self._round_trip_seconds < _NEAR_SECONDS
+        """Whether the server is so near that it can be allowed a little at a time; it is until more is known."""
+        return self._round_trip_seconds is None or self._round_trip_seconds < _NEAR_SECONDS
 
     def note_round_trip(self, seconds: float) -> None:
         """Say how long an answer took that needed no work; the shortest time counts."""
-        self._round_trip_seconds = min(self._round_trip_seconds, seconds)
+        self._round_trip_seconds = min(self._round_trip_seconds or seconds, seconds)
 
     def receive(self, *, much: bool) -> bytes:
         """Wait for something, at least a byte; `much` if contents of files are to come."""
