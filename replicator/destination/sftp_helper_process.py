@@ -55,6 +55,8 @@ class _Starter:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._stopped = False
+        #: What was asked for and has come.
+        self._come: list[ToHelper] = []
         self._moved_bytes = 0
         self._done: list[tuple[PurePosixPath | Path, str]] = []
         self._skipped: list[tuple[PurePosixPath, SourceError]] = []
@@ -64,14 +66,23 @@ class _Starter:
     def wait_for_batch(self) -> Direction:
         """Return which way the next batch goes. Raises `EOFError` when there is none to come."""
         while not isinstance(message := self._pipe.recv(), Begin):
-            pass  # a stop that came too late
+            pass  # a stop that came too late, or work that nobody waited for
         self._stopped = False
+        self._come.clear()
         return message.direction
 
     def items(self) -> Iterator[Job | Fetch | FolderJob]:
         """Ask for work until there is none."""
         while work := cast("Work", self._ask(Take(), Work)).items:
             yield from work
+
+    def items_ahead(self) -> Iterator[Job | Fetch | FolderJob]:
+        """Ask for more whenever there is something to do: for what is done so fast that asking takes longer."""
+        work = cast("Work", self._ask(Take(), Work)).items
+        while work:
+            self._send(Take())
+            yield from work
+            work = cast("Work", self._wait_for(Work)).items
 
     def end(self, error: ReplicatorError | None) -> None:
         """Tell that the batch is over."""
@@ -103,7 +114,7 @@ class _Starter:
     def stop_requested(self) -> bool:
         """Whether a stop has come."""
         while not self._stopped and self._pipe.poll():
-            self._take_stop(self._pipe.recv())
+            self._receive()
         return self._stopped
 
     def acquire(self, count_bytes: int) -> None:
@@ -115,14 +126,22 @@ class _Starter:
     def _ask(self, question: FromHelper, kind: type[ToHelper]) -> ToHelper:
         self._tell()
         self._send(question)
-        while not isinstance(message := self._pipe.recv(), kind):
-            self._take_stop(message)
-        return message
+        return self._wait_for(kind)
 
-    def _take_stop(self, message: ToHelper) -> None:
-        if not isinstance(message, Stop):
-            raise TypeError(f"unexpected {message!r}")
-        self._stopped = True
+    def _wait_for(self, kind: type[ToHelper]) -> ToHelper:
+        while True:
+            for message in self._come:
+                if isinstance(message, kind):
+                    self._come.remove(message)
+                    return message
+            self._receive()
+
+    def _receive(self) -> None:
+        message: ToHelper = self._pipe.recv()
+        if isinstance(message, Stop):
+            self._stopped = True
+        else:
+            self._come.append(message)
 
     def _tell_soon(self) -> None:
         now = time.monotonic()
@@ -184,7 +203,8 @@ def _carry_out(
     limiter: _GrantedBytes | None,
 ) -> None:
     """Do what can be got of one batch."""
-    label, items = settings.label, starter.items()
+    label = settings.label
+    items = starter.items_ahead() if direction is Direction.UPLOAD_FOLDERS else starter.items()
     if direction is Direction.UPLOAD:
         base = str(settings.base).encode("utf-8", "surrogateescape")
         uploader = Uploader(connection, label=label, base=base, limiter=limiter, observer=starter)

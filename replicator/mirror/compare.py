@@ -7,6 +7,7 @@ go.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
     from replicator.mirror.small_files import Parcel, Shipment
 
 #: A batch is carried out when it has so many items, or files of so many bytes, or from so many folders, which are
-#: all open then. Each ends with waiting for the last answers, so it is not to be small.
-_BATCH_ITEMS: Final = 8_000
+#: all open then. Each ends with waiting for the last answers, so it is not to be small; but events wait for its end:
+#: if it has more than the least of items, it is to take no longer than a moment.
+_LEAST_BATCH_ITEMS: Final = 4_000
+_MOST_BATCH_ITEMS: Final = 16_000
+_BATCH_SECONDS: Final = 1.0
 _BATCH_BYTES: Final = 64 << 20
 _BATCH_FOLDERS: Final = 300
 
@@ -105,13 +109,10 @@ class _Batch:
         return not (self.send or self.adjust or self.link or self.compare_link)
 
     @property
-    def is_large(self) -> bool:
-        items = len(self.make) + len(self.adjust) + len(self.link) + len(self.compare_link)
-        return (
-            items + self.send_files + len(self.finish) >= _BATCH_ITEMS
-            or self.send_bytes >= _BATCH_BYTES
-            or self.sources >= _BATCH_FOLDERS
-        )
+    def items(self) -> int:
+        """How many things are to be done."""
+        others = len(self.make) + len(self.adjust) + len(self.link) + len(self.compare_link) + len(self.finish)
+        return self.send_files + others
 
 
 class Comparison:
@@ -142,8 +143,10 @@ class Comparison:
         self._visits: dict[PurePosixPath, Visit] = {}
         self._closed: list[Visit] = []
         self._batch = _Batch()
-        #: Of the batch before, its whole folders, while the next one is put together.
-        self._under_way: tuple[Shipment, _Batch] | None = None
+        #: Of the batch before, its whole folders, while the next one is put together; and since when.
+        self._under_way: tuple[Shipment, _Batch, float] | None = None
+        #: How many items make a batch.
+        self._batch_items = _LEAST_BATCH_ITEMS
 
     def run(self, start: Iterable[Visit], *, fresh: bool = False) -> Findings:
         """Compare these folders, and all below them."""
@@ -166,7 +169,7 @@ class Comparison:
 
     def _next_folder(self) -> PurePosixPath | None:
         """Return the next folder to be listed; None if there is enough to do for now."""
-        while self._waiting and not self._waiting[-1].is_new and not self._batch.is_large:
+        while self._waiting and not self._waiting[-1].is_new and not self._is_large():
             visit = self._waiting.pop()
             if visit.mode_there & WORKABLE_MODE != WORKABLE_MODE:
                 self._closed.append(visit)
@@ -187,7 +190,7 @@ class Comparison:
         """Visit folders of which it is known that they are empty there."""
         while self._waiting and self._waiting[-1].is_new:
             self._visit(self._waiting.pop(), [], findings, fresh=fresh)
-            if self._batch.is_large or self._local.must_hand_over:
+            if self._is_large() or self._local.must_hand_over:
                 self._carry_out()
 
     def _visit(self, visit: Visit, entries: list[Entry] | None, findings: Findings, *, fresh: bool) -> None:
@@ -297,7 +300,7 @@ class Comparison:
         if not self._pace.may_begin():
             self._pace.wait()
         self._applier.make_folders(list(batch.make))
-        self._under_way = self._applier.begin(batch.whole), batch
+        self._under_way = self._applier.begin(batch.whole), batch, time.monotonic()
         if not batch.is_whole_folders:
             self._finish_batch()
 
@@ -305,7 +308,7 @@ class Comparison:
         """Do what comes after whole folders, if any are under way."""
         if self._under_way is None:
             return
-        shipment, batch = self._under_way
+        shipment, batch, begun_at = self._under_way
         self._under_way = None
         applier = self._applier
         left = shipment.wait()
@@ -316,7 +319,15 @@ class Comparison:
         applier.compare_links(batch.compare_link)
         applier.adjust(batch.adjust)
         applier.finish_folders([*batch.finish, *folders_left])
+        in_a_moment = _BATCH_SECONDS * batch.items / (time.monotonic() - begun_at)
+        self._batch_items = min(max(_LEAST_BATCH_ITEMS, int(in_a_moment)), _MOST_BATCH_ITEMS)
         self._between()
+
+    def _is_large(self) -> bool:
+        batch = self._batch
+        return (
+            batch.items >= self._batch_items or batch.send_bytes >= _BATCH_BYTES or batch.sources >= _BATCH_FOLDERS
+        )
 
 
 def whole_tree() -> Visit:

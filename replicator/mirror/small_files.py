@@ -173,9 +173,9 @@ class Shipment:
         try:
             if self._thread is not None:
                 self._thread.join()
-            while self._error is not None:
+            while self._seen.waiting:
                 error, self._error = self._error, None
-                if not isinstance(error, InterruptedTransferError):
+                if error is not None and not isinstance(error, InterruptedTransferError):
                     raise error
                 self._pace.wait()
                 self._run()
