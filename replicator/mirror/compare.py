@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from replicator.mirror.small_files import Parcel, Shipment
 
 #: A batch is carried out when it has so many items, or files of so many bytes, or from so many folders, which are
-#: all open then. Each ends with waiting for the last answers, so it is not to be small; but events wait for its end:
-#: if it has more than the least of items, it is to take no longer than a moment.
+#: all open then. Each ends with waiting for the last answers, so it is not to be small. But events wait for its
+#: end: if it has more than the least of items, it is to take no longer than a moment.
 _LEAST_BATCH_ITEMS: Final = 4_000
 _MOST_BATCH_ITEMS: Final = 16_000
 _BATCH_SECONDS: Final = 1.0
