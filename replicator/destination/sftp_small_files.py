@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_packets import PacketRun, PlainAnswer
     from replicator.destination.sftp_protocol import Request
 
-# All files of a round are open at the server at a time, in each lane: together not more than a process may have.
 _ROUND_FILES: Final = 64
 _LANES: Final = 8
-_ROUND_BYTES: Final = 256 << 10
+# What is begun and not closed yet, in all lanes: a server may have a thousand files open, and OpenSSH's takes ever
+# longer to read what it has not got round to.
+_MOST_OPEN_FILES: Final = 512
+_MOST_OPEN_BYTES: Final = 1 << 20
 _FOLDER_MODE: Final = 0o700
 _UNFINISHED_MODE: Final = 0o600
 _OK: Final = int(StatusCode.OK)
@@ -84,7 +86,8 @@ class SmallFiles:
         self._runs = connection.runs
         self._observer = observer
         self._limiter = limiter
-        self._round_bytes = _ROUND_BYTES if limiter is None else min(_ROUND_BYTES, limiter.chunk_bytes)
+        self._most_open_bytes = _MOST_OPEN_BYTES if limiter is None else min(_MOST_OPEN_BYTES, limiter.chunk_bytes)
+        self._open_files = self._open_bytes = 0
 
     def run(self, jobs: Iterable[FolderJob]) -> None:
         """Carry out all jobs; they are taken from `jobs` shortly before their turn, and none after a stop."""
@@ -102,6 +105,9 @@ class SmallFiles:
             lane = lanes.popleft()
             if lane.run is not None:
                 lane.take(self._runs.answers_to(lane.run))
+                for folder in lane.closed:
+                    self._open_files -= len(folder.job.files)
+                    self._open_bytes -= folder.job.sent_bytes
                 for folder in lane.over:
                     self._observer.folder_done(folder.job.place, folder.left())
             if self._send_next(lane, jobs):
@@ -109,11 +115,13 @@ class SmallFiles:
 
     def _send_next(self, lane: _Lane, jobs: Iterator[FolderJob]) -> bool:
         """Take each round of the lane a stage further; False if there is nothing more to do in it."""
+        may_take = self._may_take()
         new = self._take(jobs)
         lane.run = run = self._runs.begin()
         sent_bytes = lane.go_on(run, new)
         if not run:
-            return False
+            lane.run = None
+            return not may_take  # the others have enough to do for now
         self._wait_for_limit(sent_bytes)
         self._runs.send(run)
         if sent_bytes:
@@ -123,14 +131,19 @@ class SmallFiles:
     def _take(self, jobs: Iterator[FolderJob]) -> list[_Folder]:
         """Return what makes a round."""
         taken: list[_Folder] = []
-        files = size_bytes = 0
-        while files < _ROUND_FILES and size_bytes < self._round_bytes and not self._observer.stop_requested():
+        files = 0
+        while files < _ROUND_FILES and self._may_take() and not self._observer.stop_requested():
             if (job := next(jobs, None)) is None:
                 break
             taken.append(_Folder(job))
             files += len(job.files)
-            size_bytes += job.sent_bytes
+            self._open_files += len(job.files)
+            self._open_bytes += job.sent_bytes
         return taken
+
+    def _may_take(self) -> bool:
+        """Whether more may be begun."""
+        return self._open_files < _MOST_OPEN_FILES and self._open_bytes < self._most_open_bytes
 
     def _wait_for_limit(self, sent_bytes: int) -> None:
         while self._limiter is not None and sent_bytes > 0:
@@ -145,7 +158,8 @@ class _Lane:
     def __init__(self) -> None:
         #: What is on its way to the server.
         self.run: PacketRun | None = None
-        #: Folders of which all is done.
+        #: Folders whose files were closed, and those of which all is done, by the last answers.
+        self.closed: list[_Folder] = []
         self.over: list[_Folder] = []
         self._created: list[_Folder] = []
         self._written: list[_Folder] = []
@@ -176,6 +190,7 @@ class _Lane:
         for folder in self._created:
             folder.take_created(answers)
         self.over, self._renamed = self._renamed, []
+        self.closed = self._written
 
 
 class _Answers:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # much as a server puts together by itself.
 _LARGE_WINDOW_BYTES: Final = 8 << 20
 _SMALL_WINDOW_BYTES: Final = 32 << 10
+#: More than the answers to what is sent before any is let in.
+_UNANSWERED_BYTES: Final = 128 << 10
 #: Farther away than that, it takes longer to allow more than to take more packets.
 _NEAR_SECONDS: Final = 0.003
 _LARGEST_SSH_PACKET_BYTES: Final = 256 << 10
@@ -80,6 +82,9 @@ class SftpStream:
         """Send all of it."""
         with self._line.translated("send"):
             while view:
+                if not self._channel.send_ready():
+                    # A server that cannot answer may take nothing either, which must not wait for us.
+                    self.allow(_UNANSWERED_BYTES)
                 sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
                 if sent == 0:
                     raise EOFError

@@ -16,7 +16,7 @@ from replicator.mirror.paths import join, name_of, parent_of
 from replicator.mirror.sending import FILE_COST_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination, FileAttributes
@@ -30,7 +30,7 @@ _Item = tuple[str, "LocalEntry"]
 
 #: More than that is split, for others who take a part in it.
 _MOST_FILES: Final = 64
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 512 << 10
 _OWNER_BITS: Final = 0o6000
 
 
@@ -81,8 +81,7 @@ class SmallFileSender:
         left: list[_Item] = []
         for (folder, owner), found in groups.items():
             source = self._local.source_folder(folder)
-            for start in range(0, len(found), _MOST_FILES):
-                files = dict(found[start : start + _MOST_FILES])
+            for files in _portions(found):
                 if source is None:
                     left += _items(folder, files)
                     continue
@@ -220,6 +219,20 @@ class _Seen:
         self.left += _items(parcel.folder, missing)
         arrived = {name: entry for name, entry in parcel.files.items() if name not in missing}
         self.done.append(parcel._replace(files=arrived))
+
+
+def _portions(files: Sequence[_Item]) -> Iterator[dict[str, LocalEntry]]:
+    """Yield the files, so many at a time as make a parcel."""
+    portion: dict[str, LocalEntry] = {}
+    size_bytes = 0
+    for name, entry in files:
+        portion[name] = entry
+        size_bytes += entry.size_bytes
+        if len(portion) >= _MOST_FILES or size_bytes >= _MOST_BYTES:
+            yield portion
+            portion, size_bytes = {}, 0
+    if portion:
+        yield portion
 
 
 def _items(folder: str, files: Mapping[str, LocalEntry]) -> list[_Item]:

@@ -239,3 +239,22 @@ def test_a_stop_leaves_what_is_not_begun(place: Destination, local: Path, *, sen
         assert len(names(place, target)) == 17
     assert names(place, "aside") == set()
     assert works(place)
+
+
+def test_more_is_sent_at_a_time_than_a_server_takes_unanswered(
+    place: Destination, local: Path, *, sends: bool
+) -> None:
+    data = os.urandom(30_000)
+    uploads = []
+    for number in range(12):
+        files_in(local / f"{number}", {f"{name}": data for name in range(50)})
+        seen = seen_in(local / f"{number}")
+        uploads.append(
+            FolderUpload(str(local / f"{number}"), at(f"{number}"), seen, at(f"{number}.part"), is_new=True)
+        )
+    left = send(place, uploads)
+    if sends:
+        assert not any(left.values())
+        for number in range(12):
+            assert names(place, f"{number}") == {f"{name}" for name in range(50)}
+        assert read(place, "11/49") == data
