@@ -45,6 +45,8 @@ _ENOUGH_READ_BYTES = 6 << 20
 _FLUSH_AT_BYTES = 256 * 1024
 _LAST_NUMBER = 0xFFFFFFFF
 _LARGEST_HEAD_BYTES = 1024
+# A server that is near may be slow to answer once.
+_MOST_TRIES = 4
 # What paramiko keeps of a read in part it moves in memory.
 _SHOWN_BYTES = 80
 
@@ -201,7 +203,12 @@ class SftpConnection:
 
     def call(self, request: Request) -> Reply:
         """Send one request and wait for its answer."""
-        return self.call_all([request])[0]
+        if self._handlers:
+            return self.call_all([request])[0]
+        began = time.monotonic()
+        reply = self.call_all([request])[0]
+        self._stream.note_round_trip(time.monotonic() - began)
+        return reply
 
     def call_all(self, requests: Iterable[Request]) -> list[Reply]:
         """Send many requests, several in flight, and return their answers in the same order."""
@@ -263,9 +270,10 @@ class SftpConnection:
             return self._packet_end(view, 0)
 
     def _ask_limits(self) -> Limits:
-        began = time.monotonic()
-        reply = self.call(protocol.limits())
-        self._stream.note_round_trip(time.monotonic() - began)
+        for _ in range(_MOST_TRIES):
+            reply = self.call(protocol.limits())
+            if self._stream.is_near or self._stream.is_far:
+                break
         if isinstance(reply, ExtendedReply):
             return parse_limits(reply)
         return Limits()

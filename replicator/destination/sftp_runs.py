@@ -63,10 +63,12 @@ class PacketRuns:
     def _let_in(self, count: int) -> None:
         if not self._stream.is_near:
             count = self._awaited
+        was_allowed_nothing = not self._stream.may_send
         self._stream.allow(count * _ANSWER_BYTES - len(self._inbox))
         began = time.monotonic()
         self._take(self._stream.receive_allowed(_MORE_BYTES))
-        self._stream.note_round_trip(time.monotonic() - began)
+        if was_allowed_nothing:  # else it was on its way already
+            self._stream.note_round_trip(time.monotonic() - began)
 
     def _take(self, data: bytes) -> None:
         self._inbox += data

@@ -26,6 +26,7 @@ _SMALL_WINDOW_BYTES: Final = 32 << 10
 _UNANSWERED_BYTES: Final = 128 << 10
 #: Farther away than that, it takes longer to allow more than to take more packets.
 _NEAR_SECONDS: Final = 0.003
+_FAR_SECONDS: Final = 0.03
 _LARGEST_SSH_PACKET_BYTES: Final = 256 << 10
 _RECEIVE_BYTES: Final = 4 << 20
 #: A type of message, RFC 4254 section 9.
@@ -92,9 +93,19 @@ class SftpStream:
                 view = view[sent:]
 
     @property
+    def may_send(self) -> bool:
+        """Whether the server may send something, or has sent what was not received yet."""
+        return self._allowed_bytes > 0
+
+    @property
     def is_near(self) -> bool:
         """Whether the server is so near that it can be allowed a little at a time; it is until more is known."""
         return self._round_trip_seconds is None or self._round_trip_seconds < _NEAR_SECONDS
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is so far away that a busy processor cannot be the reason."""
+        return self._round_trip_seconds is not None and self._round_trip_seconds > _FAR_SECONDS
 
     def note_round_trip(self, seconds: float) -> None:
         """Say how long an answer took that needed no work; the shortest time counts."""
