@@ -49,14 +49,14 @@ def settings(request: pytest.FixtureRequest, server: OpenSshServer, tmp_path: Pa
         yield found
 
 
-def folders_of(local: Path, count: int, files: int = 5) -> list[FolderUpload]:
-    """Return that many new folders of small files."""
+def folders_of(local: Path, count: int, *, files: int = 5, to: str = "new") -> list[FolderUpload]:
+    """Return that many new folders of small files, `to` with their numbers."""
     uploads = []
     for number in range(count):
         here = local / f"{number}"
         files_in(here, {f"{name}": b"%d %d" % (number, name) for name in range(files)})
         uploads.append(
-            FolderUpload(str(here), at(f"new {number}"), seen_in(here), at(f"aside/{number}"), is_new=True)
+            FolderUpload(str(here), at(f"{to} {number}"), seen_in(here), at(f"aside/{number}"), is_new=True)
         )
     return uploads
 
@@ -105,13 +105,11 @@ def test_runs_and_contents_and_listings_take_turns_on_one_connection(
             place.download([Download(at("large"), tmp_path / f"{turn}", len(content))], observer)
             assert observer.done == [(str(tmp_path / f"{turn}"), digest(content))]
             assert names(place, "many") == names_there
-            uploads = folders_of(tmp_path / "small", 150)
+            uploads = folders_of(tmp_path / "small", 150, to=f"{turn}")
             recorder = FolderRecorder()
             place.upload_folders(uploads, recorder)
             assert recorder.left == {str(upload.target): [] for upload in uploads}
             assert names(place, "many") == names_there
-            for upload in uploads:
-                place.remove_tree(upload.target)
         assert works(place)
 
 
@@ -123,17 +121,13 @@ def test_each_follows_right_after_a_run(settings: SftpSettings, tmp_path: Path) 
         place.make_folder(at("aside"))
         place.upload([Upload(large, at("large"), len(content))], RecordingObserver())
         for turn, count in enumerate((1, 40)):
-            for upload in (uploads := folders_of(tmp_path / "small", count)):
-                place.remove_tree(upload.target)
-            place.upload_folders(uploads, FolderRecorder())
-            assert read(place, "new 0/0") == b"0 0"
-            place.upload_folders(
-                [upload._replace(target=at(f"{turn} {upload.target}")) for upload in uploads], FolderRecorder()
-            )
+            place.upload_folders(folders_of(tmp_path / "small", count, to=f"first {turn}"), FolderRecorder())
+            assert read(place, f"first {turn} 0/0") == b"0 0"
+            place.upload_folders(folders_of(tmp_path / "small", count, to=f"second {turn}"), FolderRecorder())
             observer = RecordingObserver()
             place.download([Download(at("large"), None, len(content))], observer)
             assert observer.moved_bytes == len(content)
-            assert names(place, f"{turn} new 0") == set("01234")
+            assert names(place, f"second {turn} 0") == set("01234")
 
 
 # --- a server that says too much ---------------------------------------------------------------------
