@@ -121,8 +121,12 @@ class SharedBatch(Generic[_Item, _Observer]):
                 self._someone_left.wait()
             if self._error is not None:
                 raise self._error
-            if self._waiting:
+            if self._is_left():
                 raise InterruptedTransferError(f"{self._label}: stopped before all files were moved")
+
+    def _is_left(self) -> bool:
+        """Say whether there are items that were neither moved nor failed, when nobody is at work any more."""
+        return bool(self._waiting)
 
 
 class TransferBatch(SharedBatch[_Item, TransferObserver]):
@@ -153,8 +157,14 @@ class FolderBatch(SharedBatch[_Item, FolderObserver]):
     ) -> None:
         super().__init__(items, sizes_bytes, observer, label=label)
         self._uploads = uploads
+        self._done = 0
 
     def folder_done(self, place: int, left: Sequence[str]) -> None:
         """Pass it on."""
         with self._lock:
+            self._done += 1
             self._observer.folder_done(self._uploads[place], left)
+
+    def _is_left(self) -> bool:
+        # Whoever asked for some ahead may have heard of a stop before their turn came.
+        return self._done < len(self._uploads)

@@ -148,18 +148,15 @@ def test_many_small_files_do_not_cost_a_round_trip_each(server: OpenSshServer, n
     paths = [tmp_path / f"{number}" for number in range(400)]
     for path in paths:
         path.write_bytes(path.name.encode())
-    with FarAwayServer(server.port) as far_away:
-        known_hosts = tmp_path / "known_hosts"
-        known_hosts.write_text(server.known_hosts.read_text().replace(str(server.port), str(far_away.port)))
-        settings = replace(server.settings(name), port=far_away.port, known_hosts=known_hosts)
-        with connected(settings) as place:
-            before = sum(far_away.round_trips)
-            place.upload(uploads_of(paths), RecordingObserver())
-            uploaded = sum(far_away.round_trips)
-            place.download(
-                [Download(at(path.name), None, path.stat().st_size) for path in paths], RecordingObserver()
-            )
-            downloaded = sum(far_away.round_trips)
+    with (
+        FarAwayServer(server.port) as far_away,
+        connected(far_away.settings(server.settings(name), tmp_path / "known_hosts")) as place,
+    ):
+        before = sum(far_away.round_trips)
+        place.upload(uploads_of(paths), RecordingObserver())
+        uploaded = sum(far_away.round_trips)
+        place.download([Download(at(path.name), None, path.stat().st_size) for path in paths], RecordingObserver())
+        downloaded = sum(far_away.round_trips)
     assert complete(server.local_base / name, paths) == {path.name for path in paths}
     # Create, write with sync and close, rename, sync the folder: four for up to 128 files at a time.
     assert uploaded - before < 100

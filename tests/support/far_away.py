@@ -10,11 +10,15 @@ import select
 import socket
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
+
+    from replicator.destination.sftp_route import SftpSettings
 
 _QUIET_SECONDS = 0.02
 _MOST_BYTES = 1 << 20
@@ -34,6 +38,12 @@ class FarAwayServer:
     def __enter__(self) -> Self:
         self._threads[0].start()
         return self
+
+    def settings(self, direct: SftpSettings, known_hosts: Path) -> SftpSettings:
+        """Return how to log in by way of here; the server's key is written to the new file `known_hosts`."""
+        assert direct.known_hosts
+        known_hosts.write_text(direct.known_hosts.read_text().replace(str(self._server_port), str(self.port)))
+        return replace(direct, port=self.port, known_hosts=known_hosts)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from replicator.destination.sftp_route import SftpSettings
+from tests.support import talkative_sftp_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +42,14 @@ class ServerOptions:
     """How the server is set up.
 
     `denied` are requests of sftp-server's option -P; `prints` is what an account says that lets nobody in.
+    `talkative`: it says what nobody asked for, see `talkative_sftp_server`; its user needs a shell.
     """
 
     chroot: bool = False
     denied: tuple[str, ...] = ()
     sftp: bool = True
     prints: str = ""
+    talkative: bool = False
     forwarding: bool = True
     host_key_types: tuple[str, ...] = ("ed25519",)
     user: str = field(default_factory=lambda: UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser())
@@ -206,6 +210,8 @@ class OpenSshServer:
         internal = "internal-sftp"
         if self.options.denied:
             internal += f" -P {','.join(self.options.denied)}"
+        if self.options.talkative:
+            internal = f"{sys.executable} {Path(talkative_sftp_server.__file__)}"
         lines = [
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",

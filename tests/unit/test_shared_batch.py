@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.destination.shared_batch import TransferBatch
+from replicator.destination.interface import FolderUpload
+from replicator.destination.shared_batch import FolderBatch, TransferBatch
 from replicator.errors import ConnectionLostError, InterruptedTransferError, NoSpaceError
+from tests.contract.test_small_files import FolderRecorder
 from tests.support.observer import RecordingObserver
 
 
@@ -54,6 +57,21 @@ def test_a_stop_leaves_the_rest_and_is_told() -> None:
     assert batch.take(most_items=1, most_bytes=1) == ()
     with pytest.raises(InterruptedTransferError):
         batch.end()
+
+
+def test_folders_that_were_taken_and_not_sent_are_told_too() -> None:
+    # Who asked for them ahead may hear of the stop before their turn comes.
+    observer = FolderRecorder()
+    uploads = [FolderUpload("here", PurePosixPath(name), (), PurePosixPath(f"{name}.part")) for name in "abc"]
+    batch = FolderBatch(range(3), [1, 1, 1], observer, label="place", uploads=uploads)
+    assert batch.take(most_items=3, most_bytes=3) == (0, 1, 2)
+    batch.folder_done(1, [])
+    batch.folder_done(0, ["left"])
+    with pytest.raises(InterruptedTransferError):
+        batch.end()
+    batch.folder_done(2, [])
+    batch.end()
+    assert observer.left == {"a": ["left"], "b": [], "c": []}
 
 
 def test_a_stop_after_the_last_file_is_none() -> None:
