@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from replicator.destination.interface import SmallFile
-
 _HASH_CHUNK_BYTES = 1 << 20
+_ONLY_FILES = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # What open(2) says of a link that is not followed, of a socket, and of a name below what was a folder.
 _NO_LONGER_FILE = {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
 
@@ -130,23 +129,21 @@ class SmallFileReader:
         except OSError:
             self._fd = -1
 
-    def read(self, file: SmallFile) -> bytes | None:
+    def read(self, name: str, size_bytes: int, modified_ns: int, inode: int) -> bytes | None:
         """Return the contents; None if they cannot be read, or it is another file than the one that was seen."""
         if self._fd < 0:
             return None
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            opened = os.open(file.name, flags, dir_fd=self._fd)
+            opened = os.open(name, _ONLY_FILES, dir_fd=self._fd)
             try:
-                data = os.read(opened, file.size_bytes + 1)
+                data = os.read(opened, size_bytes + 1)
             finally:
                 os.close(opened)
-            now = os.stat(file.name, dir_fd=self._fd, follow_symlinks=False)
+            now = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except OSError:
             return None
-        seen = (file.inode, file.size_bytes, file.modified_ns)
-        is_same = (now.st_ino, len(data), now.st_mtime_ns) == seen and now.st_size == file.size_bytes
-        return data if is_same else None
+        seen = (inode, size_bytes, size_bytes, modified_ns)
+        return data if (now.st_ino, now.st_size, len(data), now.st_mtime_ns) == seen else None
 
     def __enter__(self) -> Self:
         return self

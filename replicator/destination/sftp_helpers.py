@@ -92,7 +92,7 @@ class Helpers:
         own: Callable[[FolderBatch[FolderJob]], None],
     ) -> None:
         """Carry out jobs, which are those of `uploads`, in the same way."""
-        sizes = [job.sent_bytes for job in jobs]
+        sizes = [job.size_bytes for job in jobs]
         batch = FolderBatch(jobs, sizes, observer, label=self._settings.label, uploads=uploads)
         self._share(batch, sum(len(job.files) for job in jobs), sum(sizes), Direction.UPLOAD_FOLDERS, own)
 

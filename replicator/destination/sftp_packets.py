@@ -29,6 +29,7 @@ _HEADER = struct.Struct(">IBI")
 #: The header of a WRITE and the length of its handle; and what is between the handle and the data.
 _WITH_HANDLE = struct.Struct(">IBII")
 _PLACE = struct.Struct(">QI")
+_KIND = 4
 _NUMBER_START, _NUMBER_END = 5, 9
 # Answers that are the same but for their numbers are compared at once: so many at most, and not worth it for less.
 _MOST_ALIKE = 512
@@ -102,7 +103,10 @@ def _take_alike(
 ) -> int:
     """Read the packets behind the one at `start` that differ from it in their numbers only; return how many."""
     after = start + size
-    count = min((len(data) - after) // size, _MOST_ALIKE)
+    kinds = data[after + _KIND : after + _MOST_ALIKE * size : size]
+    count = min(
+        len(kinds) - len(kinds.lstrip(data[start + _KIND : start + _KIND + 1])), (len(data) - after) // size
+    )
     while count >= _LEAST_ALIKE:
         found = data[after : after + count * size]
         expected = bytearray(data[start:after] * count)

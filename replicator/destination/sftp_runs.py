@@ -53,12 +53,12 @@ class PacketRuns:
         while not self._has(numbers):
             self._take(self._stream.receive_allowed(_MORE_BYTES))
         self._awaited -= len(run)
-        return [self._answers.pop(number) for number in numbers]
+        return list(map(self._answers.pop, numbers))
 
     def _has(self, numbers: range) -> bool:
         # Most servers answer in order: the last one is asked for first.
         answers = self._answers
-        return not numbers or (numbers[-1] in answers and all(number in answers for number in numbers))
+        return not numbers or (numbers[-1] in answers and all(map(answers.__contains__, numbers)))
 
     def _let_in(self, count: int) -> None:
         if not self._stream.is_near:

@@ -18,7 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from replicator.destination import sftp_protocol as protocol
-from replicator.destination.interface import BulkObserver, Owner, SmallFile
+from replicator.destination.interface import BulkObserver, Owner
 from replicator.destination.local_files import SmallFileReader
 from replicator.destination.sftp_replies import StatusCode
 
@@ -46,6 +46,10 @@ _WHOLE: Final = 3
 _CLOSE_ONLY: Final = 1
 
 
+#: The fields of a `SmallFile`.
+_PlainFile = tuple[str, int, int, int, int]
+
+
 class SmallFilesObserver(BulkObserver, Protocol):
     """Is told what comes of jobs."""
 
@@ -60,16 +64,13 @@ class FolderJob(NamedTuple):
     source: str
     target: bytes
     part: bytes
-    files: tuple[SmallFile, ...]
+    #: Those of the upload, and their size in all. Plain tuples pass from one process to another in half the time.
+    files: tuple[_PlainFile, ...]
+    size_bytes: int
     owner: Owner | None
     is_new: bool
     #: What a new folder carries, as a request has it.
     attributes: bytes | None
-
-    @property
-    def sent_bytes(self) -> int:
-        """How much is to be sent."""
-        return sum(file.size_bytes for file in self.files)
 
 
 class SmallFiles:
@@ -107,7 +108,7 @@ class SmallFiles:
                 lane.take(self._runs.answers_to(lane.run))
                 for folder in lane.closed:
                     self._open_files -= len(folder.job.files)
-                    self._open_bytes -= folder.job.sent_bytes
+                    self._open_bytes -= folder.job.size_bytes
                 for folder in lane.over:
                     self._observer.folder_done(folder.job.place, folder.left())
             if self._send_next(lane, jobs):
@@ -138,7 +139,7 @@ class SmallFiles:
             taken.append(_Folder(job))
             files += len(job.files)
             self._open_files += len(job.files)
-            self._open_bytes += job.sent_bytes
+            self._open_bytes += job.size_bytes
         return taken
 
     def _may_take(self) -> bool:
@@ -216,7 +217,7 @@ class _Folder:
 
     def __init__(self, job: FolderJob) -> None:
         self.job = job
-        self._names = [os.fsencode(file.name) for file in job.files]
+        self._names = [os.fsencode(file[0]) for file in job.files]
         # Where each file is until it is complete.
         self._parts = (
             [b"%b/%b" % (job.part, name) for name in self._names]
@@ -232,7 +233,7 @@ class _Folder:
         """Return the names of the files that are not in place."""
         if all(self._is_done):
             return []
-        return [file.name for file, done in zip(self.job.files, self._is_done, strict=True) if not done]
+        return [file[0] for file, done in zip(self.job.files, self._is_done, strict=True) if not done]
 
     # --- create --------------------------------------------------------------------------------------
 
@@ -256,17 +257,19 @@ class _Folder:
         sent_bytes = 0
         owner = self.job.owner
         with SmallFileReader(self.job.source) as reader:
-            for file, handle in zip(self.job.files, self._handles, strict=True):
+            for (name, size_bytes, mode, modified_ns, inode), handle in zip(
+                self.job.files, self._handles, strict=True
+            ):
                 if not isinstance(handle, bytes):
                     self._asked.append(0)
                     continue
-                data = reader.read(file)
+                data = reader.read(name, size_bytes, modified_ns, inode)
                 if data is None:
                     run.add(protocol.close(handle))
                     self._asked.append(_CLOSE_ONLY)
                     continue
-                seconds = min(max(file.modified_ns // _NANOSECONDS, 0), _LAST_SECOND)
-                run.fill(handle, data, protocol.mode_time_and_owner(file.mode, seconds, owner))
+                seconds = min(max(modified_ns // _NANOSECONDS, 0), _LAST_SECOND)
+                run.fill(handle, data, protocol.mode_time_and_owner(mode, seconds, owner))
                 self._asked.append(_WHOLE)
                 sent_bytes += len(data)
         if self.job.attributes is not None:  # by now nothing is added to the folder any more
