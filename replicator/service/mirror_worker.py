@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from replicator.destination.interface import Destination
     from replicator.mirror.backlog import Backlog
-    from replicator.mirror.coalesce import Doubt
     from replicator.mirror.deletes import DeleteBudget
     from replicator.mirror.remove import Refused
     from replicator.mirror.rules import Outcome
@@ -96,8 +95,8 @@ class MirrorWorker:
         self._stop = stop
         self._compare_at = 0.0
         self._is_comparing = False
-        #: What was done in the middle of a batch of a comparison.
-        self._done_meanwhile: list[Doubt] = []
+        #: What was done while a comparison goes on, which may have plans that are older. A set in order.
+        self._done_meanwhile: dict[tuple[str, bool, bool], None] = {}
         #: How many paths were taken out of the backlog and are not done.
         self._under_way = 0
         self._wait_seconds = _FIRST_WAIT_SECONDS
@@ -182,20 +181,22 @@ class MirrorWorker:
     def _between(self) -> None:
         """While a comparison goes on, small changes do not wait for its end."""
         self._note_counts()
-        self._look_again()
-        while self._do_events():
-            pass
+        self._do_events_meanwhile()
 
     def _work_meanwhile(self, seconds: float) -> None:
-        """Nor do they while it waits for a publish. They are looked at again: what it goes on with is older."""
+        """Nor do they while it waits for a publish."""
         self._backlog.wait(seconds)
+        self._do_events_meanwhile()
+
+    def _do_events_meanwhile(self) -> None:
+        """Do what is due; it is looked at again after the comparison, which goes on with what it saw before."""
         while work := self._do_events():
-            self._done_meanwhile += work.doubts
+            self._done_meanwhile.update(((doubt.path, doubt.tree, doubt.fresh), None) for doubt in work.doubts)
 
     def _look_again(self) -> None:
-        doubts, self._done_meanwhile = self._done_meanwhile, []
-        for doubt in doubts:
-            self._backlog.touch(doubt.path, tree=doubt.tree, fresh=doubt.fresh)
+        done, self._done_meanwhile = self._done_meanwhile, {}
+        for path, tree, fresh in done:
+            self._backlog.touch(path, tree=tree, fresh=fresh)
 
     def _do_events(self, *, early: bool = False) -> Work:
         """Do what is due, or with `early` what will be, and return it."""

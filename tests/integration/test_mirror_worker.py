@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
@@ -109,6 +110,39 @@ def test_what_a_comparison_found_before_an_event_is_not_the_last_word(mirror: Mi
             wait_until(lambda: mirror.names() == {"mark"}, "the events are followed")
         wait_until(lambda: is_compared(mirror), "the comparison ends")
         wait_until(lambda: mirror.names() == {"mark"}, "the folder is gone")
+
+
+def make_nested(top: Path, count: int) -> None:
+    """Make folders: with so many they are sent in several batches, each scanned beside the one before."""
+    for number in range(count):
+        (top / f"{number}" / "below" / "lowest").mkdir(parents=True)
+        (top / f"{number}" / "below" / "lowest" / "file").write_text(f"{number}")
+
+
+def test_what_was_scanned_before_an_event_is_not_the_last_word(tmp_path: Path) -> None:
+    count, gone = 500, set[str]()
+    mirror = MirrorInMemory(tmp_path / "here")
+    make_nested(mirror.source, count)
+
+    def remove_what_is_scanned() -> None:
+        # A batch is about to end: what is not there yet is in the next one, or is not scanned yet.
+        if not gone:
+            there = {number for number in range(count) if mirror.names(f"media/{number}")}
+            gone.update(f"{number}/below" for number in range(count) if number not in there)
+            for path in gone:
+                shutil.rmtree(mirror.source / path)
+                mirror.backlog.touch(path, tree=True, fresh=True)
+
+    for number in range(count):
+        mirror.before["set_attributes", f"media/{number}"] = remove_what_is_scanned
+
+    def there() -> set[str]:
+        return {f"{number}/{name}" for number in range(count) for name in mirror.names(f"media/{number}")}
+
+    with at_work(mirror):
+        wait_until(lambda: is_compared(mirror), "the comparison ends")
+        assert 200 < len(gone) < count
+        wait_until(lambda: there() == {f"{number}/below" for number in range(count)} - gone, "they are gone")
 
 
 def test_much_that_events_ask_for_waits_for_a_publish_too() -> None:

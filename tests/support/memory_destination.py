@@ -77,7 +77,7 @@ class MemoryDestination:
             raise NotFoundError(f"memory: no folder {folder}")
         return [
             entry_of(path.name, node)
-            for path, node in self._nodes.items()
+            for path, node in list(self._nodes.items())  # tests look while others work
             if path != _ROOT and path.parent == found
         ]
 
