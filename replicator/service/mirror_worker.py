@@ -22,7 +22,7 @@ from replicator.errors import (
     TransientDestinationError,
 )
 from replicator.liveness import beat
-from replicator.mirror.coalesce import Work
+from replicator.mirror.coalesce import MOST_PATHS, Work
 from replicator.mirror.paths import TOP
 from replicator.service.precedence import BulkPace, SteadyPace
 from replicator.units import format_duration, format_size
@@ -192,6 +192,8 @@ class MirrorWorker:
         """Do what is due; it is looked at again after the comparison, which goes on with what it saw before."""
         while work := self._do_events():
             self._done_meanwhile.update(((doubt.path, doubt.tree, doubt.fresh), None) for doubt in work.doubts)
+            if len(self._done_meanwhile) > MOST_PATHS:
+                self._done_meanwhile = {(TOP, True, True): None}
 
     def _look_again(self) -> None:
         done, self._done_meanwhile = self._done_meanwhile, {}
