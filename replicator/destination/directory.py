@@ -73,7 +73,7 @@ class DirectoryDestination:
         with self._place.translated("list", folder), os.scandir(self._place.path(folder)) as found:
             return [entry for item in found if (entry := entry_of(item)) is not None]
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """List many folders."""
         return self._trees.list_folders(folders)
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from replicator.destination.paths import private_part_of
@@ -14,7 +15,6 @@ from replicator.errors import DestinationError, PermanentDestinationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import PurePosixPath
     from typing import TypeVar
 
     from replicator.destination.directory_place import DirectoryPlace
@@ -31,11 +31,11 @@ class DirectoryTrees:
     def __init__(self, place: DirectoryPlace) -> None:
         self._place = place
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """See `Destination`."""
         for folder in folders:
             self._place.check_open()
-            yield folder, self._list(folder)
+            yield folder, self._list(PurePosixPath(folder))
 
     def _list(self, folder: PurePosixPath) -> list[Entry] | None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

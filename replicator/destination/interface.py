@@ -116,8 +116,10 @@ class Destination(Protocol):
         Raises `NotFoundError` if there is no such folder.
         """
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """List many folders, several in flight, in any order; None for one that is missing or is no folder.
+
+        They are named by text, for there are many: relative paths, and `""` for the base.
 
         A link is no folder, unlike in `list_folder`. Only the listings in flight take memory. No other method may
         be called before the last result was taken.

@@ -22,10 +22,10 @@ def below(base: PurePosixPath, path: PurePosixPath) -> PurePosixPath:
     return base / checked_text(path)
 
 
-def checked_text(path: PurePosixPath) -> str:
+def checked_text(path: PurePosixPath | str) -> str:
     """Return a path as text if it can be one below the base folder; raises as `below` does."""
     text = str(path)
-    if text.startswith("/") or "\0" in text or (".." in text and ".." in path.parts):
+    if text.startswith("/") or "\0" in text or (".." in text and ".." in text.split("/")):
         raise ProtocolError(f"{text!r} is not a path below the destination's base folder")
     return text
 

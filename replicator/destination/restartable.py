@@ -26,15 +26,15 @@ class RestartableListing:
     It is what those iterate over, too: first come folders whose listing broke off.
     """
 
-    def __init__(self, folders: Iterable[PurePosixPath]) -> None:
+    def __init__(self, folders: Iterable[str]) -> None:
         self._more = iter(folders)
-        self._again: deque[PurePosixPath] = deque()
+        self._again: deque[str] = deque()
         #: How often each was asked for.
-        self._unanswered: dict[PurePosixPath, int] = {}
-        self._results: Iterator[tuple[PurePosixPath, list[Entry] | None]] = iter(())
+        self._unanswered: dict[str, int] = {}
+        self._results: Iterator[tuple[str, list[Entry] | None]] = iter(())
         self._of: Destination | None = None
 
-    def advance(self, destination: Destination) -> tuple[PurePosixPath, list[Entry] | None] | None:
+    def advance(self, destination: Destination) -> tuple[str, list[Entry] | None] | None:
         """Return the next result, None at the end. With another destination, or after an error, anew."""
         if destination is not self._of:
             for folder, times in self._unanswered.items():
@@ -56,7 +56,7 @@ class RestartableListing:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> PurePosixPath:
+    def __next__(self) -> str:
         folder = self._again.popleft() if self._again else next(self._more)
         self._unanswered[folder] = self._unanswered.get(folder, 0) + 1
         return folder

@@ -109,7 +109,7 @@ class RetryingDestination:
         """All names in `folder`."""
         return self._retry(lambda inner: inner.list_folder(folder))
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """List many folders; after a break those whose result was not given yet are listed again."""
         listing = RestartableListing(folders)
         found = self._retry(listing.advance)
@@ -117,7 +117,7 @@ class RetryingDestination:
             yield found
             found = self._go_on(listing)
 
-    def _go_on(self, listing: RestartableListing) -> tuple[PurePosixPath, list[Entry] | None] | None:
+    def _go_on(self, listing: RestartableListing) -> tuple[str, list[Entry] | None] | None:
         """Return the next result. Most are there already, and the loop costs more than the rest."""
         if (inner := self._inner) is None:
             return self._retry(listing.advance)
@@ -126,7 +126,7 @@ class RetryingDestination:
         except TransientDestinationError as error:
             failed = [error]
 
-        def advance(destination: Destination) -> tuple[PurePosixPath, list[Entry] | None] | None:
+        def advance(destination: Destination) -> tuple[str, list[Entry] | None] | None:
             if failed:
                 raise failed.pop()  # it was the first try
             return listing.advance(destination)

@@ -135,7 +135,7 @@ class SftpDestination:
         """All names in `folder`."""
         return self._folders.list_folder(folder)
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """List many folders, several in flight."""
         return self._listings.list_folders(folders)
 

@@ -33,10 +33,10 @@ class SftpAccount:
         self._connection = connection
         self._label = label
 
-    def path(self, path: PurePosixPath) -> bytes:
+    def path(self, path: PurePosixPath | str) -> bytes:
         """Return a path as the server knows it. Raises `ProtocolError` for one that is not below the base."""
         text = checked_text(path)
-        return self.encoded(str(self.base) if text == "." else self._start + text)
+        return self.encoded(str(self.base) if text in {"", "."} else self._start + text)
 
     def encoded(self, text: str) -> bytes:
         """Return a name, or the text of a link, as bytes. Raises `ProtocolError` if no server could take it."""

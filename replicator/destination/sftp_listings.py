@@ -14,7 +14,6 @@ from replicator.destination.sftp_replies import Attributes, Handle, Names, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import PurePosixPath
 
     from replicator.destination.sftp_account import SftpAccount
     from replicator.destination.sftp_connection import SftpConnection
@@ -52,9 +51,7 @@ class _Listing:
         "refused",
     )
 
-    def __init__(
-        self, connection: SftpConnection, folder: PurePosixPath, path: bytes, finished: deque[_Listing]
-    ) -> None:
+    def __init__(self, connection: SftpConnection, folder: str, path: bytes, finished: deque[_Listing]) -> None:
         self.folder = folder
         self.path = path
         self.is_folder = True
@@ -147,7 +144,7 @@ class SftpListings:
         self._connection = connection
         self._account = account
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """See `Destination`. Raises `DestinationError`."""
         more = iter(folders)
         finished: deque[_Listing] = deque()
@@ -158,7 +155,7 @@ class SftpListings:
             while under_way < _MOST_FOLDERS and (folder := next(more, None)) is not None:
                 listing = _Listing(self._connection, folder, self._account.path(folder), finished)
                 # The base alone may be a link.
-                listing.begin(is_known=known.has(listing.path) or not folder.parts)
+                listing.begin(is_known=known.has(listing.path) or not folder)
                 under_way += 1
             if not under_way:
                 return

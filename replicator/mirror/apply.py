@@ -24,7 +24,7 @@ from replicator.errors import (
     SourceChangedError,
     WrongWriterError,
 )
-from replicator.mirror.paths import folders_above
+from replicator.mirror.paths import folders_above, join
 from replicator.mirror.sending import Sending, Tally
 from replicator.mirror.small_files import Parcel, Shipment, SmallFileSender
 
@@ -93,6 +93,7 @@ class Applier:
         self.rejected: set[str] = set()
         self._sent = sent
         self._top = top
+        self._top_text = str(top)
         self._staging = staging
         self._pace = pace
         self._clock = clock
@@ -112,6 +113,10 @@ class Applier:
     def there(self, path: str) -> PurePosixPath:
         """Return the path at the destination."""
         return self._top / path if path else self._top
+
+    def text_there(self, path: str) -> str:
+        """Return the same as text."""
+        return join(self._top_text, path) if path else self._top_text
 
     # --- contents ------------------------------------------------------------------------------------
 

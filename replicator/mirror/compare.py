@@ -21,7 +21,6 @@ from replicator.mirror.scan import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import PurePosixPath
     from typing import Self
 
     from replicator.destination.interface import Entry
@@ -43,13 +42,13 @@ _BATCH_FOLDERS: Final = 300
 class Asked:
     """What a function returns, until that is None; unlike a generator it may have more later."""
 
-    def __init__(self, next_one: Callable[[], PurePosixPath | None]) -> None:
+    def __init__(self, next_one: Callable[[], str | None]) -> None:
         self._next_one = next_one
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> PurePosixPath:
+    def __next__(self) -> str:
         found = self._next_one()
         if found is None:
             raise StopIteration
@@ -140,7 +139,7 @@ class Comparison:
         self._on_entry = on_entry
         self._between = between
         self._waiting: list[Visit] = []
-        self._visits: dict[PurePosixPath, Visit] = {}
+        self._visits: dict[str, Visit] = {}
         self._closed: list[Visit] = []
         self._batch = _Batch()
         #: Of the batch before, its whole folders, while the next one is put together; and since when.
@@ -167,14 +166,14 @@ class Comparison:
                     self._under_way[0].wait()
         return findings
 
-    def _next_folder(self) -> PurePosixPath | None:
+    def _next_folder(self) -> str | None:
         """Return the next folder to be listed; None if there is enough to do for now."""
         while self._waiting and not self._waiting[-1].is_new and not self._is_large():
             visit = self._waiting.pop()
             if visit.mode_there & WORKABLE_MODE != WORKABLE_MODE:
                 self._closed.append(visit)
                 continue
-            there = self._applier.there(visit.path)
+            there = self._applier.text_there(visit.path)
             self._visits[there] = visit
             return there
         return None

@@ -15,7 +15,6 @@ from replicator.mirror.paths import TOP, join, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import PurePosixPath
 
     from replicator.mirror.apply import Applier
     from replicator.mirror.deletes import DeleteBudget
@@ -94,13 +93,13 @@ class Remover:
         """Look into a folder that is to go."""
         doomed = _Doomed()
         waiting = [top]
-        places: dict[PurePosixPath, str] = {}
+        places: dict[str, str] = {}
 
-        def next_folder() -> PurePosixPath | None:
+        def next_folder() -> str | None:
             if not waiting:
                 return None
             path = waiting.pop()
-            there = self._applier.there(path)
+            there = self._applier.text_there(path)
             places[there] = path
             return there
 

@@ -47,8 +47,8 @@ def test_a_listing_survives_killed_sessions() -> None:
         with RetryingDestination(
             lambda: SftpDestination.connect(settings), label="place", policy=RetryPolicy(first_wait_seconds=0.01)
         ) as place:
-            folders = [at(f"{number}") for number in range(600)]
-            place.make_folders(folders)
+            folders = [f"{number}" for number in range(600)]
+            place.make_folders([at(folder) for folder in folders])
             seen = []
             for folder, entries in place.list_folders(folders):
                 seen.append((folder, entries))

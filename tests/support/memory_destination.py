@@ -81,12 +81,13 @@ class MemoryDestination:
             if path != _ROOT and path.parent == found
         ]
 
-    def list_folders(self, folders: Iterable[PurePosixPath]) -> Iterator[tuple[PurePosixPath, list[Entry] | None]]:
+    def list_folders(self, folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
         """List many folders; each is a step, as a change is."""
-        for folder in folders:
+        for text in folders:
+            folder = PurePosixPath(text)
             self._step("list", folder)
             is_folder = isinstance(self._nodes.get(self._name(folder)), MemoryFolder)
-            yield folder, self.list_folder(folder) if is_folder else None
+            yield text, self.list_folder(folder) if is_folder else None
 
     def look_up(self, paths: Sequence[PurePosixPath]) -> list[Entry | None]:
         """What each of the paths is."""
