@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -72,11 +73,12 @@ def connected(settings: SftpSettings, limiter: RateLimiter | None = None) -> Sft
 
 def helpers() -> list[psutil.Process]:
     """The processes that help with transfers of this one."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if "replicator.destination.sftp_helper_process" in child.cmdline()
-    ]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # which goes for those too that nobody has reaped yet
+            if "replicator.destination.sftp_helper_process" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def complete(folder: Path, sources: list[Path]) -> set[str]:
