@@ -66,8 +66,6 @@ class Visit(NamedTuple):
     differs: bool = True
     mode_there: int = WORKABLE_MODE
     names: frozenset[str] | None = None
-    #: What a new folder was when it was found here.
-    entry: LocalEntry | None = None
 
 
 @dataclass(slots=True)
@@ -248,15 +246,21 @@ class Comparison:
 
     def _takes_whole(self, visit: Visit, local: dict[str, LocalEntry]) -> bool:
         """Put a new folder into the batch as one piece, if that can be done."""
-        path, own, batch = visit.path, visit.entry, self._batch
-        if own is not None and own.mode & WORKABLE_MODE != WORKABLE_MODE:
-            own = None  # only what can be worked in can be put in its place
-        if (parcel := self._applier.new_folder(path, local, own)) is None:
+        path, batch = visit.path, self._batch
+        try:
+            own = self._local.look(path)  # after its names: it has the time of the last of them then
+        except UnreadableError:
+            return False
+        if own is None or own.kind is not EntryKind.FOLDER:
+            return False
+        # Only what can be worked in can be put in its place.
+        may_work = own.mode & WORKABLE_MODE == WORKABLE_MODE
+        if (parcel := self._applier.new_folder(path, local, own if may_work else None)) is None:
             return False
         batch.make.pop(path, None)
         batch.whole.append(parcel)
         batch.finish.append(parent_of(path))  # again, if it was finished with a batch before
-        if own is None:
+        if not may_work:
             batch.finish.append(path)
         batch.send_files += len(local)
         batch.send_bytes += sum(entry.size_bytes for entry in local.values())
@@ -273,7 +277,7 @@ class Comparison:
         batch.compare_link.extend(join(path, name) for name in plan.compare_link)
         batch.sources += bool(plan.send or plan.link or plan.compare_link)
         batch.make.update((join(path, name), None) for name in plan.make)
-        self._waiting.extend(Visit(join(path, name), is_new=True, entry=local[name]) for name in plan.make)
+        self._waiting.extend(Visit(join(path, name), is_new=True) for name in plan.make)
         for name in plan.special:
             self._on_special(join(path, name))
         for name in plan.linked:
