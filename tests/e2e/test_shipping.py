@@ -73,9 +73,10 @@ class Running:
         return restored_position(self.replica, self._config.folder / "restored", generation=generation, at=at)
 
     def restorable_at(self) -> datetime:
-        """Return what the service says of the newest instant that can be restored."""
+        """Return what the service says of the newest instant that can be restored; one long ago for none yet."""
         document = run_program("status", "-c", self._config.path, "--json").document
-        return datetime.fromisoformat(document["databases"]["app"]["destinations"]["standby"]["restorable_at"])
+        told: str | None = document["databases"]["app"]["destinations"]["standby"]["restorable_at"]
+        return datetime.min.replace(tzinfo=UTC) if told is None else datetime.fromisoformat(told)
 
     def generations_made(self) -> list[str]:
         """Return the ids of all that were published, oldest first."""
