@@ -46,7 +46,7 @@ _DATABASES = (
     "replicator.service.transfer",
 )
 #: Of a service that goes on, for some settings.
-_STEADY = ("http.client", "http.server", "prometheus_client", "watchdog")
+_STEADY = ("http.client", "http.server", "pathspec", "prometheus_client", "watchdog")
 _SSH = ("cryptography", "paramiko", "replicator.destination.sftp")
 _WORK = (*_DATABASES, *_STEADY, *_SSH, "replicator.bootstrap", "replicator.mirror.session")
 
