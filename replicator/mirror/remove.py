@@ -84,10 +84,15 @@ class Remover:
 
     def _is_wanted(self, path: str, blocked: set[str], *, is_folder: bool) -> bool:
         """Say whether it still is not here, or in the way of what is here."""
+        if self._excludes.covers_any(path, is_folder=is_folder):  # as what it is there, not as what is here
+            return False
         here = self._applier.local.look(path)
         if here is None or here.kind is EntryKind.OTHER:
             return True
-        return path in blocked and (here.kind is EntryKind.FOLDER) != is_folder
+        is_folder_here = here.kind is EntryKind.FOLDER
+        if self._excludes.covers_any(path, is_folder=is_folder_here):
+            return True
+        return path in blocked and is_folder_here != is_folder
 
     def _count(self, top: str) -> _Doomed:
         """Look into a folder that is to go."""
