@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import stat
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from replicator.mirror.excludes import Excludes
 from replicator.mirror.scan import LocalTree
 from tests.support.mirroring import inotify_limit, mirrored
-from tests.support.openssh import UNPRIVILEGED_USER
+from tests.support.openssh import UNPRIVILEGED_USER, OpenSshServer
 from tests.support.program import PROGRAM, ConfigFile, Finished, RunningProgram, run_program
 from tests.support.published import wait_until
 from tests.support.trees import Writers, differences, wait_until_equal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SEED = 20261125
 
@@ -131,6 +136,28 @@ def test_sockets_and_pipes_are_left_out_and_named(media: Media) -> None:
     assert sorted(path.name for path in media.target.iterdir()) == ["a", "empty"]
 
 
+def test_what_is_left_out_is_told_once_however_often_it_is_seen(media: Media) -> None:
+    (media.source / "new").mkdir()
+    os.mkfifo(media.source / "new" / "pipe")
+    (media.source / "new" / "file").write_text("beside it")
+    expected = {"new/pipe", "later"}
+    if os.geteuid() == 0:
+        os.mknod(media.source / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        os.mknod(media.source / "new" / "block", 0o600 | stat.S_IFBLK, os.makedev(7, 0))
+        expected |= {"device", "new/block"}
+    with RunningProgram("run", "-c", media.config(rescan="1s")) as program:
+        program.wait_for("mirror.compared")
+        os.mkfifo(media.source / "later")
+        program.wait_for("mirror.left_out", path="later")
+        (media.source / "new" / "pipe").chmod(0o600)
+        program.wait_for_more("mirror.compared", more=2)
+        assert sorted(event["path"] for event in program.events("mirror.left_out")) == sorted(expected)
+        assert not program.events("mirror.incomplete")
+        program.stop()
+    assert {path.name for path in media.target.iterdir()} == {"a", "empty", "new"}
+    assert [path.name for path in (media.target / "new").iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_what_cannot_be_read_is_told_and_the_others_go_on(
     is_folder: bool,  # noqa: FBT001 - a parameter
@@ -148,7 +175,7 @@ def test_what_cannot_be_read_is_told_and_the_others_go_on(
             kept.unlink()
             kept.parent.rmdir()
             secret.touch(mode=0)
-        finished = run_as_somebody(media)
+        finished = run_as_somebody(media, media.config())
         assert finished.code == 3, finished.errors
         told = finished.event("mirror.incomplete")
         assert told["failed_files"] == 1
@@ -157,18 +184,46 @@ def test_what_cannot_be_read_is_told_and_the_others_go_on(
         assert kept.exists() == is_folder
 
 
-def run_as_somebody(media: Media) -> Finished:
-    """Run a pass as somebody who may not read everything."""
+@pytest.mark.parametrize("over_sftp", [False, True])
+def test_a_file_that_cannot_be_read_does_not_keep_the_others_in_a_new_folder(*, over_sftp: bool) -> None:
+    # As a whole such a folder cannot be sent, so each file has to be tried by itself.
+    with tempfile.TemporaryDirectory(dir="/srv" if os.geteuid() == 0 else None) as name, OpenSshServer() as server:
+        media = Media(Path(name))
+        config, target = media.config(), media.target
+        (media.source / "secret").touch(mode=0)
+        folders = [media.source / "a" / "b" / f"{number}" for number in range(3)]
+        for folder in folders:
+            folder.mkdir()
+            for file in "xyz":
+                (folder / file).write_text(file)
+            (folder / "y").chmod(0)
+        if over_sftp:
+            server.give(server.identity_file)
+            target = server.make_folder("account") / "media"
+            written = ConfigFile(config).mirror("media", media.source)
+            config = written.sftp("standby", server, "account").write()
+        finished = run_as_somebody(media, config, but={folder / "y" for folder in folders})
+        assert finished.code == 3, finished.errors
+        assert finished.event("mirror.incomplete")["failed_files"] == 4
+        for folder in folders:
+            there = target / folder.relative_to(media.source)
+            assert sorted(path.name for path in there.iterdir()) == ["x", "z"]
+        assert len(list((target / "a").iterdir())) == 11
+
+
+def run_as_somebody(media: Media, config: Path, *, but: Collection[Path] = ()) -> Finished:
+    """Run a pass as somebody who may not read everything: all but the secret, and `but`, becomes theirs."""
     command: tuple[object, ...] = (PROGRAM,)
-    config = media.config()
     if os.geteuid() == 0:
         account = pwd.getpwnam(UNPRIVILEGED_USER)
         for path in (media.folder, *media.folder.rglob("*")):
-            if path != media.source / "secret":
+            if path != media.source / "secret" and path not in but:
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
         groups = ("--regid", account.pw_gid, "--clear-groups")
         command = ("setpriv", "--reuid", account.pw_uid, *groups, PROGRAM)
-    with RunningProgram("run", "-c", config, "--once", command=command) as program:
+    with RunningProgram(
+        "run", "-c", config, "--once", command=command, environment={"HOME": str(media.folder)}
+    ) as program:
         return program.wait()
 
 
