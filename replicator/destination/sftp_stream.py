@@ -114,12 +114,14 @@ class SftpStream:
     def receive(self, *, much: bool) -> bytes:
         """Wait for something, at least a byte; `much` if contents of files are to come."""
         window_bytes = _LARGE_WINDOW_BYTES if much or not self.is_near else _SMALL_WINDOW_BYTES
+        self._drop_errors()
         if self._allowed_bytes <= window_bytes // 2:
             self.allow(window_bytes)
         return self._receive()
 
     def receive_allowed(self, more_bytes: int) -> bytes:
         """Wait for something of what is allowed, or else of so much more."""
+        self._drop_errors()
         if self._allowed_bytes <= 0:
             self.allow(more_bytes)
         return self._receive()
@@ -137,6 +139,11 @@ class SftpStream:
             # As Channel.recv does it.
             self._line.transport._send_user_message(message)  # type: ignore[attr-defined] # noqa: SLF001
         self._allowed_bytes = count_bytes
+
+    def _drop_errors(self) -> None:
+        """Take what came on standard error, such as a greeting: it counts as sent. OpenSSH has none of it."""
+        while self._channel.recv_stderr_ready():
+            self._allowed_bytes -= len(self._channel.recv_stderr(_RECEIVE_BYTES))
 
     def _receive(self) -> bytes:
         with self._line.translated("receive"):

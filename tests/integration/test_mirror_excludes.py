@@ -63,32 +63,6 @@ def excluded_by_git(repository: Path, patterns: list[str], tree: dict[str, bool]
     return {name.decode() for name in found.stdout.split(b"\0") if name}
 
 
-#: Whatever can be put together of what has a meaning.
-_odd_patterns = st.lists(
-    st.sampled_from([*"ab*?[]!^-/\\ ", "**", "/**/", "[a", "[!a", "a-b", "\\]"]),
-    min_size=1,
-    max_size=7,
-).map("".join)
-
-
-@settings(max_examples=100, deadline=None)
-@given(_odd_patterns, st.lists(st.text("ab/-!]\\ ", min_size=1, max_size=5), max_size=20))
-@example("a/**/b", ["a/b", "a/a/b", "ab", "a/a/a/b"])
-@example("a**b", ["ab", "aab", "a/b"])
-@example("[]-a]", ["]", "a", "-", "b"])
-@example("a\\ ", ["a", "a "])
-def test_every_pattern_fits_what_it_fits_for_git(repository: Path, pattern: str, wanted: list[str]) -> None:
-    try:
-        excludes = Excludes([pattern])
-    except ValueError:
-        return
-    paths = {"/".join(name for name in path.split("/") if name) for path in wanted} - {""}
-    folders = {folder for path in paths for folder in folders_above(path) if folder}
-    tree = dict.fromkeys(paths, False) | dict.fromkeys(folders, True)
-    ours = {path for path, is_folder in tree.items() if excludes.covers_any(path, is_folder=is_folder)}
-    assert ours == excluded_by_git(repository, [pattern], tree)
-
-
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.sampled_from(_PATTERNS), max_size=5),
