@@ -83,7 +83,7 @@ class SftpStream:
         """Send all of it."""
         with self._line.translated("send"):
             while view:
-                if not self._channel.send_ready():
+                if self._allowed_bytes < _UNANSWERED_BYTES // 2 and not self._channel.send_ready():
                     # A server that cannot answer may take nothing either, which must not wait for us.
                     self.allow(_UNANSWERED_BYTES)
                 sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
