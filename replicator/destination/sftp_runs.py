@@ -53,7 +53,10 @@ class PacketRuns:
         while not self._has(numbers):
             self._take(self._stream.receive_allowed(_MORE_BYTES))
         self._awaited -= len(run)
-        return list(map(self._answers.pop, numbers))
+        found = list(map(self._answers.pop, numbers))
+        if len(self._answers) > self._awaited or (self._inbox and not self._awaited):
+            raise self._unasked()
+        return found
 
     def _has(self, numbers: range) -> bool:
         # Most servers answer in order: the last one is asked for first.
@@ -74,4 +77,7 @@ class PacketRuns:
         self._inbox += data
         del self._inbox[: take_plain_answers(self._inbox, self._answers)]
         if len(self._answers) > self._awaited:
-            raise ProtocolError(f"{self._stream.label}: the SFTP server answered a question nobody asked")
+            raise self._unasked()
+
+    def _unasked(self) -> ProtocolError:
+        return ProtocolError(f"{self._stream.label}: the SFTP server answered a question nobody asked")

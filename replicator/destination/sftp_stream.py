@@ -65,7 +65,12 @@ class SftpStream:
     def greet(self, data: bytes) -> bytes:
         """Send the first packet, and return what comes first. Raises `ProtocolError` if there is no SFTP."""
         with self._line.translated("begin SFTP"):
-            self._channel.sendall(data)
+            try:
+                self._channel.sendall(data)
+            except OSError:
+                if not (self._channel.closed and self._line.is_alive):
+                    raise
+                # What was started there has ended already; what it said can be read.
         return self.receive_greeting()
 
     def receive_greeting(self) -> bytes:

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.destination.sftp import SftpDestination
+from replicator.destination.sftp_connection import SftpConnection
+from replicator.destination.sftp_login import log_in
+from replicator.destination.sftp_stream import SftpStream
 from replicator.errors import (
     AccessDeniedError,
     AuthenticationError,
@@ -25,6 +28,7 @@ from replicator.errors import (
     ProtocolError,
 )
 from tests.support.openssh import OpenSshServer, ServerOptions
+from tests.support.published import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -353,3 +357,12 @@ def test_an_account_that_prints_text_instead_of_speaking_sftp() -> None:
         with pytest.raises(ProtocolError, match="'This account is currently not available") as caught:
             SftpDestination.connect(server.settings())
         assert "internal-sftp" in caught.value.hint
+
+
+def test_text_of_an_account_that_hung_up_already_is_told_too() -> None:
+    with OpenSshServer(ServerOptions(prints="This account is currently not available.")) as server:
+        settings = server.settings()
+        stream = SftpStream.open(log_in(settings), settings.timeout_seconds)
+        wait_until(lambda: stream._channel.closed, "the end of the session")  # noqa: SLF001 - what is raced with
+        with pytest.raises(ProtocolError, match="'This account is currently not available"):
+            SftpConnection(stream)

@@ -147,8 +147,13 @@ def test_what_nobody_asked_for_ends_the_connection(talkative: OpenSshServer, tmp
         place.make_folder(at("aside"))
         place.upload_folders(uploads[:50], FolderRecorder())
         uploads[99] = uploads[99]._replace(target=at(said))
-        with pytest.raises(ProtocolError):
+
+        def send_and_look() -> None:
             place.upload_folders(uploads[50:], FolderRecorder())
+            works(place)  # what is said last is not let in before
+
+        with pytest.raises(ProtocolError):
+            send_and_look()
         with pytest.raises(ConnectionLostError):
             works(place)
 
