@@ -31,9 +31,10 @@ def main() -> None:
         threading.Thread(target=_pass_on, args=(server.stdin.fileno(), to_say), daemon=True).start()
         while head := server.stdout.read(4):
             packet = head + server.stdout.read(int.from_bytes(head, "big"))
-            sys.stdout.buffer.write(packet + b"".join(to_say))
+            while to_say:  # the other thread may add to it
+                packet += to_say.pop(0)
+            sys.stdout.buffer.write(packet)
             sys.stdout.buffer.flush()
-            to_say.clear()
 
 
 def _pass_on(server: int, to_say: list[bytes]) -> None:
