@@ -17,13 +17,11 @@ from replicator.errors import InterruptedTransferError
 from replicator.mirror.backlog import Backlog
 from replicator.mirror.coalesce import Coalescer
 from replicator.mirror.deletes import DeleteBudget
-from replicator.mirror.excludes import Excludes
-from replicator.mirror.rules import MirrorRules
 from replicator.mirror.session import MirrorSession
-from replicator.mirror.staging import MirrorSource
 from tests.integration.test_mirror_small_files import age, fill
 from tests.integration.test_sftp_shared import helpers, kill_a_helper
 from tests.support.destinations import ALWAYS_SHARED
+from tests.support.mirror_in_memory import rules_of
 from tests.support.openssh import OpenSshServer, ServerOptions
 from tests.support.trees import differences
 
@@ -77,18 +75,9 @@ class Mirror:
         self.source = source
         self.target = account / "media"
         self._account = account
-        rules = MirrorRules(
-            name="media",
-            path=source,
-            source=MirrorSource("host", "path"),
-            excludes=Excludes([]),
-            delete=True,
-            take_over=False,
-            take_over_command="",
-        )
         # Nothing that is changed now is so young that it would be sent with another time first.
         self.session = MirrorSession(
-            rules,
+            rules_of(source),
             place,
             Backlog(Coalescer(0.0, 0.0)),
             DeleteBudget(lambda files: files),

@@ -41,6 +41,19 @@ class _Destination(MemoryDestination):
         super().make_symlinks(links)
 
 
+def rules_of(source: Path) -> MirrorRules:
+    """Return how a mirror named `media` is kept when nothing is said of it."""
+    return MirrorRules(
+        name="media",
+        path=source,
+        source=MirrorSource("host", "path"),
+        excludes=Excludes([]),
+        delete=True,
+        take_over=False,
+        take_over_command="",
+    )
+
+
 class MirrorInMemory:
     """A session, and on demand a worker. `source` exists; `now` is the time that files are compared with."""
 
@@ -61,16 +74,9 @@ class MirrorInMemory:
         self.backlog = Backlog(Coalescer(0.0, 0.0), clock=lambda: time.monotonic() + self.ahead_seconds)
         self.board = MirrorBoard([WatchedMirror("media", ("memory",))])
         self.budget = DeleteBudget(most_deletes)
-        rules = MirrorRules(
-            name="media",
-            path=source,
-            source=MirrorSource("host", "path"),
-            excludes=Excludes([]),
-            delete=True,
-            take_over=False,
-            take_over_command="",
+        self.session = MirrorSession(
+            rules_of(source), self.there, self.backlog, self.budget, clock=lambda: self.now
         )
-        self.session = MirrorSession(rules, self.there, self.backlog, self.budget, clock=lambda: self.now)
 
     def _step(self, action: str, path: PurePosixPath) -> None:
         step = action, str(path)
