@@ -137,9 +137,9 @@ class SmallFileReader:
             opened = os.open(name, _ONLY_FILES, dir_fd=self._fd)
             try:
                 data = os.read(opened, size_bytes + 1)
+                now = os.fstat(opened)
             finally:
                 os.close(opened)
-            now = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except OSError:
             return None
         seen = (inode, size_bytes, size_bytes, modified_ns)

@@ -61,3 +61,11 @@ class RateLimiter:
             wait_seconds = self._free_at - now
         if wait_seconds > 0:
             self._sleep(wait_seconds)
+
+
+def acquire_in_steps(limit: Limit | None, count_bytes: int) -> None:
+    """Wait until so many more bytes may be moved, however many that are."""
+    while limit is not None and count_bytes > 0:
+        step = min(limit.chunk_bytes, count_bytes)
+        limit.acquire(step)
+        count_bytes -= step

@@ -99,7 +99,7 @@ class FolderProgress:
 
     def __init__(self, observer: FolderObserver) -> None:
         self._observer = observer
-        self.done: set[PurePosixPath] = set()
+        self.done: set[str] = set()
         self.got_on = False
 
     def bytes_moved(self, count: int) -> None:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.paths import part_of
 from replicator.destination.sftp_download import Downloader, Fetch
+from replicator.destination.sftp_folder_job import FolderJob
 from replicator.destination.sftp_helpers import Helpers, Sharing
 from replicator.destination.sftp_job import Job
-from replicator.destination.sftp_small_files import FolderJob, SmallFiles
+from replicator.destination.sftp_small_files import SmallFiles
+from replicator.destination.sftp_unpacking import Unpacking
 from replicator.destination.sftp_upload import Uploader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from replicator.destination.interface import (
         Download,
@@ -50,6 +52,9 @@ class SftpBulk:
         self._label = settings.label
         self._limiter = limiter
         self._helpers = Helpers(settings, limiter, sharing)
+        self._unpacking = Unpacking(connection)
+        #: With helpers this connection sends little, and at once.
+        self._unpacks_from_files = sharing.from_files if sharing.connections == 1 else None
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files."""
@@ -63,7 +68,11 @@ class SftpBulk:
         """Store many small files."""
         self._account.need(protocol.POSIX_RENAME)
         jobs = [self._folder_job(place, item) for place, item in enumerate(uploads)]
-        self._helpers.upload_folders(jobs, uploads, observer, self._send_folders)
+        files = sum(len(job.files) for job in jobs)
+        unpacks = self._unpacks_from_files is not None and files >= self._unpacks_from_files
+        self._helpers.upload_folders(
+            jobs, uploads, observer, lambda batch: self._send_folders(batch, unpacks=unpacks)
+        )
 
     def copy(self, links: Sequence[Link]) -> None:
         """Make real copies: the server does the work, so one session is enough."""
@@ -86,10 +95,12 @@ class SftpBulk:
     def _fetch(self, batch: TransferBatch[Fetch]) -> None:
         Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
 
-    def _send_folders(self, batch: FolderBatch[FolderJob]) -> None:
+    def _send_folders(self, batch: FolderBatch[FolderJob], *, unpacks: bool) -> None:
         # With a helper there this process has enough to do with finding out what else is to be sent.
-        small = SmallFiles(self._connection, observer=batch, limiter=self._limiter)
-        small.run(batch.items_while_alone())
+        jobs: Iterable[FolderJob] = batch.items_while_alone()
+        if unpacks:
+            jobs = self._unpacking.send(jobs, observer=batch, limiter=self._limiter)
+        SmallFiles(self._connection, observer=batch, limiter=self._limiter).run(jobs)
 
     def _uploader(self, observer: TransferObserver | None) -> Uploader:
         return Uploader(
@@ -124,10 +135,10 @@ class SftpBulk:
             target=self._account.path(item.target),
             part=self._account.path(item.part),
             files=tuple([(*file,) for file in item.files]),
-            size_bytes=sum(file.size_bytes for file in item.files),
+            size_bytes=sum([file[1] for file in item.files]),
             owner=item.owner,
             is_new=item.is_new,
-            attributes=None if item.attributes is None else protocol.all_attributes(item.attributes),
+            attributes=item.attributes,
         )
 
     def _copy_job(self, item: Link) -> Job:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from replicator.destination.sftp_protocol import Request
     from replicator.destination.sftp_route import SftpSettings
+    from replicator.destination.ssh_command import RemoteCommand
 
 # With a tenth of a second to the server and back, what is in flight is what moves in that time.
 _MOST_IN_FLIGHT = 512
@@ -277,6 +278,10 @@ class SftpConnection:
         if isinstance(reply, ExtendedReply):
             return parse_limits(reply)
         return Limits()
+
+    def run(self, command: str) -> RemoteCommand:
+        """Begin a command beside the session, which an account for SFTP alone does not let happen."""
+        return self._stream.run(command)
 
     def close(self) -> None:
         """End the session; may be called from any thread."""

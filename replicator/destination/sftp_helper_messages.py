@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.sftp_download import Fetch
+    from replicator.destination.sftp_folder_job import FolderJob
     from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_route import SftpSettings
-    from replicator.destination.sftp_small_files import FolderJob
     from replicator.errors import ReplicatorError, SourceError
 
 

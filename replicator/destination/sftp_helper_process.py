@@ -32,6 +32,7 @@ from replicator.destination.sftp_helper_messages import (
     Work,
 )
 from replicator.destination.sftp_small_files import SmallFiles
+from replicator.destination.sftp_unpacking import Unpacking
 from replicator.destination.sftp_upload import Uploader
 from replicator.errors import ReplicatorError
 
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from replicator.destination.sftp_download import Fetch
+    from replicator.destination.sftp_folder_job import FolderJob
     from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_route import SftpSettings
-    from replicator.destination.sftp_small_files import FolderJob
     from replicator.errors import SourceError
 
 # Each message costs both processes some 50 microseconds.
@@ -185,36 +186,58 @@ def help_with_transfers(pipe: Connection) -> None:
     pipe.send(Ready())
     starter = _Starter(pipe)
     limiter = None if start.grant_bytes is None else _GrantedBytes(starter, start.grant_bytes)
+    batches = _Batches(connection, start.settings, starter, limiter)
     while True:
         direction = starter.wait_for_batch()
         try:
-            _carry_out(direction, connection, start.settings, starter, limiter)
+            batches.carry_out(direction)
         except ReplicatorError as error:
             starter.end(error)
         else:
             starter.end(None)
 
 
-def _carry_out(
-    direction: Direction,
-    connection: SftpConnection,
-    settings: SftpSettings,
-    starter: _Starter,
-    limiter: _GrantedBytes | None,
-) -> None:
-    """Do what can be got of one batch."""
-    label = settings.label
-    items = starter.items_ahead() if direction is Direction.UPLOAD_FOLDERS else starter.items()
-    if direction is Direction.UPLOAD:
-        base = str(settings.base).encode("utf-8", "surrogateescape")
-        uploader = Uploader(connection, label=label, base=base, limiter=limiter, observer=starter)
-        uploader.run(cast("Iterator[Job]", items))
-    elif direction is Direction.UPLOAD_FOLDERS:
-        small = SmallFiles(connection, limiter=limiter, observer=starter)
-        small.run(cast("Iterator[FolderJob]", items))
-    else:
-        downloader = Downloader(connection, label=label, limiter=limiter, observer=starter)
-        downloader.run(cast("Iterator[Fetch]", items))
+class _Batches:
+    """Does what can be got of one batch after the other."""
+
+    def __init__(
+        self,
+        connection: SftpConnection,
+        settings: SftpSettings,
+        starter: _Starter,
+        limiter: _GrantedBytes | None,
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._starter = starter
+        self._limiter = limiter
+        self._unpacking = Unpacking(connection)
+
+    def carry_out(self, direction: Direction) -> None:
+        """Do one."""
+        if direction is Direction.UPLOAD:
+            self._upload()
+        elif direction is Direction.UPLOAD_FOLDERS:
+            self._upload_folders()
+        else:
+            self._download()
+
+    def _upload(self) -> None:
+        label, base = self._settings.label, str(self._settings.base).encode("utf-8", "surrogateescape")
+        starter, limiter = self._starter, self._limiter
+        uploader = Uploader(self._connection, label=label, base=base, limiter=limiter, observer=starter)
+        uploader.run(cast("Iterator[Job]", starter.items()))
+
+    def _upload_folders(self) -> None:
+        starter, limiter = self._starter, self._limiter
+        jobs = cast("Iterator[FolderJob]", starter.items_ahead())
+        rest = self._unpacking.send(jobs, observer=starter, limiter=limiter)
+        SmallFiles(self._connection, limiter=limiter, observer=starter).run(rest)
+
+    def _download(self) -> None:
+        starter, label = self._starter, self._settings.label
+        downloader = Downloader(self._connection, label=label, limiter=self._limiter, observer=starter)
+        downloader.run(cast("Iterator[Fetch]", starter.items()))
 
 
 def main(descriptor: int) -> None:

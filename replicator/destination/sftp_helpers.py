@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, TypeVar
 
 from replicator.destination.sftp_download import Fetch
+from replicator.destination.sftp_folder_job import FolderJob
 from replicator.destination.sftp_helper_messages import (
     Begin,
     Direction,
@@ -32,7 +33,6 @@ from replicator.destination.sftp_helper_messages import (
     Work,
 )
 from replicator.destination.sftp_job import Job
-from replicator.destination.sftp_small_files import FolderJob
 from replicator.destination.shared_batch import FolderBatch, TransferBatch
 from replicator.errors import ConnectionLostError
 

@@ -13,13 +13,14 @@ traces are removed: to find out why, and to tell, is for `sftp_upload`.
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from replicator.destination import sftp_protocol as protocol
-from replicator.destination.interface import BulkObserver, Owner
+from replicator.destination.interface import BulkObserver
 from replicator.destination.local_files import SmallFileReader
+from replicator.destination.rate_limit import acquire_in_steps
+from replicator.destination.sftp_folder_job import Answers, Folder, stored_seconds
 from replicator.destination.sftp_replies import StatusCode
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from replicator.destination.rate_limit import Limit
     from replicator.destination.sftp_connection import SftpConnection
+    from replicator.destination.sftp_folder_job import FolderJob
     from replicator.destination.sftp_packets import PacketRun, PlainAnswer
     from replicator.destination.sftp_protocol import Request
 
@@ -39,15 +41,9 @@ _MOST_OPEN_BYTES: Final = 1 << 20
 _FOLDER_MODE: Final = 0o700
 _UNFINISHED_MODE: Final = 0o600
 _OK: Final = int(StatusCode.OK)
-_NANOSECONDS: Final = 1_000_000_000
-_LAST_SECOND: Final = 0xFFFF_FFFF
 #: Requests of the second stage.
 _WHOLE: Final = 3
 _CLOSE_ONLY: Final = 1
-
-
-#: The fields of a `SmallFile`.
-_PlainFile = tuple[str, int, int, int, int]
 
 
 class SmallFilesObserver(BulkObserver, Protocol):
@@ -55,22 +51,6 @@ class SmallFilesObserver(BulkObserver, Protocol):
 
     def folder_done(self, place: int, left: Sequence[str]) -> None:
         """All files of the job of that `place` are in place, but those that are named in `left`."""
-
-
-class FolderJob(NamedTuple):
-    """A `FolderUpload` in the server's paths; `place` is its place among all."""
-
-    place: int
-    source: str
-    target: bytes
-    part: bytes
-    #: Those of the upload, and their size in all. Plain tuples pass from one process to another in half the time.
-    files: tuple[_PlainFile, ...]
-    size_bytes: int
-    owner: Owner | None
-    is_new: bool
-    #: What a new folder carries, as a request has it.
-    attributes: bytes | None
 
 
 class SmallFiles:
@@ -123,20 +103,20 @@ class SmallFiles:
         if not run:
             lane.run = None
             return not may_take  # the others have enough to do for now
-        self._wait_for_limit(sent_bytes)
+        acquire_in_steps(self._limiter, sent_bytes)
         self._runs.send(run)
         if sent_bytes:
             self._observer.bytes_moved(sent_bytes)
         return True
 
-    def _take(self, jobs: Iterator[FolderJob]) -> list[_Folder]:
+    def _take(self, jobs: Iterator[FolderJob]) -> list[_CreatedFolder]:
         """Return what makes a round."""
-        taken: list[_Folder] = []
+        taken: list[_CreatedFolder] = []
         files = 0
         while files < _ROUND_FILES and self._may_take() and not self._observer.stop_requested():
             if (job := next(jobs, None)) is None:
                 break
-            taken.append(_Folder(job))
+            taken.append(_CreatedFolder(job))
             files += len(job.files)
             self._open_files += len(job.files)
             self._open_bytes += job.size_bytes
@@ -146,12 +126,6 @@ class SmallFiles:
         """Whether more may be begun."""
         return self._open_files < _MOST_OPEN_FILES and self._open_bytes < self._most_open_bytes
 
-    def _wait_for_limit(self, sent_bytes: int) -> None:
-        while self._limiter is not None and sent_bytes > 0:
-            step = min(self._limiter.chunk_bytes, sent_bytes)
-            self._limiter.acquire(step)
-            sent_bytes -= step
-
 
 class _Lane:
     """Three rounds, one in each stage."""
@@ -160,19 +134,19 @@ class _Lane:
         #: What is on its way to the server.
         self.run: PacketRun | None = None
         #: Folders whose files were closed, and those of which all is done, by the last answers.
-        self.closed: list[_Folder] = []
-        self.over: list[_Folder] = []
-        self._created: list[_Folder] = []
-        self._written: list[_Folder] = []
-        self._renamed: list[_Folder] = []
+        self.closed: list[_CreatedFolder] = []
+        self.over: list[_CreatedFolder] = []
+        self._created: list[_CreatedFolder] = []
+        self._written: list[_CreatedFolder] = []
+        self._renamed: list[_CreatedFolder] = []
         self._removals: list[Request] = []
 
-    def go_on(self, run: PacketRun, new: list[_Folder]) -> int:
+    def go_on(self, run: PacketRun, new: list[_CreatedFolder]) -> int:
         """Put the next stage of each round into `run`; return how many bytes of files that sends."""
         for request in self._removals:
             run.add(request)
         for folder in self._written:
-            folder.end(run)
+            folder.put_in_place(run)
         sent_bytes = sum(folder.write(run) for folder in self._created)
         for folder in new:
             folder.create(run)
@@ -181,11 +155,11 @@ class _Lane:
 
     def take(self, found: list[PlainAnswer]) -> None:
         """Take the answers."""
-        answers = _Answers(found)
+        answers = Answers(found)
         answers.next(len(self._removals))  # whatever became of it, it is left
         self._removals = []
         for folder in self._renamed:
-            self._removals += folder.take_end(answers)
+            self._removals += folder.take_put_in_place(answers)
         for folder in self._written:
             folder.take_written(answers)
         for folder in self._created:
@@ -194,46 +168,14 @@ class _Lane:
         self.closed = self._written
 
 
-class _Answers:
-    """Answers, taken in their order."""
-
-    def __init__(self, answers: list[PlainAnswer]) -> None:
-        self._answers = answers
-        self._at = 0
-
-    def next(self, count: int) -> list[PlainAnswer]:
-        """Take so many."""
-        start, self._at = self._at, self._at + count
-        return self._answers[start : self._at]
-
-    def next_is_ok(self) -> bool:
-        """Take one, and say whether it is that all is well."""
-        self._at += 1
-        return self._answers[self._at - 1] == _OK
-
-
-class _Folder:
-    """A job on its way. Each stage adds requests to a run, and takes as many answers."""
+class _CreatedFolder(Folder):
+    """A job whose files are created, filled and closed one by one, but all at the same time."""
 
     def __init__(self, job: FolderJob) -> None:
-        self.job = job
-        self._names = [os.fsencode(file[0]) for file in job.files]
-        # Where each file is until it is complete.
-        self._parts = (
-            [b"%b/%b" % (job.part, name) for name in self._names]
-            if job.is_new
-            else [b"%b-%d" % (job.part, index) for index in range(len(self._names))]
-        )
+        super().__init__(job)
         self._handles: list[PlainAnswer] = []
         #: How many requests the second stage has for each file.
         self._asked: list[int] = []
-        self._is_done: list[bool] = []
-
-    def left(self) -> list[str]:
-        """Return the names of the files that are not in place."""
-        if all(self._is_done):
-            return []
-        return [file[0] for file, done in zip(self.job.files, self._is_done, strict=True) if not done]
 
     # --- create --------------------------------------------------------------------------------------
 
@@ -241,14 +183,14 @@ class _Folder:
         """Add the requests of the first stage."""
         if self.job.is_new:
             run.add(protocol.make_folder(self.job.part, _FOLDER_MODE))
-        for part in self._parts:
+        for part in self.parts:
             run.add(protocol.create_file(part, _UNFINISHED_MODE))
 
-    def take_created(self, answers: _Answers) -> None:
+    def take_created(self, answers: Answers) -> None:
         """Take the answers to them."""
         if self.job.is_new:
             answers.next(1)  # where it was refused, so is what is to be in it, or else it is all the same
-        self._handles = answers.next(len(self._parts))
+        self._handles = answers.next(len(self.parts))
 
     # --- data, attributes, close ---------------------------------------------------------------------
 
@@ -268,62 +210,23 @@ class _Folder:
                     run.add(protocol.close(handle))
                     self._asked.append(_CLOSE_ONLY)
                     continue
-                seconds = min(max(modified_ns // _NANOSECONDS, 0), _LAST_SECOND)
+                seconds = stored_seconds(modified_ns)
                 run.fill(handle, data, protocol.mode_time_and_owner(mode, seconds, owner))
                 self._asked.append(_WHOLE)
                 sent_bytes += len(data)
         if self.job.attributes is not None:  # by now nothing is added to the folder any more
-            run.add(protocol.set_path_status(self.job.part, self.job.attributes))
+            run.add(protocol.set_path_status(self.job.part, protocol.all_attributes(self.job.attributes)))
         return sent_bytes
 
-    def take_written(self, answers: _Answers) -> None:
+    def take_written(self, answers: Answers) -> None:
         """Take the answers to them."""
         count = sum(self._asked)
         found = answers.next(count)
         if count == _WHOLE * len(self._asked) and found.count(_OK) == count:
-            self._is_done = [True] * len(self._asked)
+            self.is_done = [True] * len(self._asked)
         else:
-            each = _Answers(found)
-            self._is_done = [each.next(asked).count(_OK) == _WHOLE for asked in self._asked]
+            each = Answers(found)
+            self.is_done = [each.next(asked).count(_OK) == _WHOLE for asked in self._asked]
         is_set = self.job.attributes is None or answers.next_is_ok()
-        if self.job.is_new and not (is_set and all(self._is_done)):
-            self._is_done = [False] * len(self._is_done)
-
-    # --- rename --------------------------------------------------------------------------------------
-
-    def end(self, run: PacketRun) -> None:
-        """Add the requests of the last stage."""
-        for request in self._end():
-            run.add(request)
-
-    def _end(self) -> list[Request]:
-        if self.job.is_new:
-            if all(self._is_done):
-                return [protocol.posix_rename(self.job.part, self.job.target)]
-            return self._remove_all()
-        return [
-            protocol.posix_rename(part, b"%b/%b" % (self.job.target, name)) if done else protocol.remove(part)
-            for part, name, done in zip(self._parts, self._names, self._is_done, strict=True)
-        ]
-
-    def take_end(self, answers: _Answers) -> list[Request]:
-        """Take the answers to them; return what is still to be removed."""
-        if self.job.is_new:
-            if not all(self._is_done):
-                answers.next(len(self._remove_all()))
-            elif not answers.next_is_ok():
-                self._is_done = [False] * len(self._is_done)
-                return self._remove_all()
-            return []
-        refused = [answer != _OK for answer in answers.next(len(self._parts))]
-        left_over = [
-            protocol.remove(part)
-            for part, done, refusal in zip(self._parts, self._is_done, refused, strict=True)
-            if done and refusal
-        ]
-        self._is_done = [done and not refusal for done, refusal in zip(self._is_done, refused, strict=True)]
-        return left_over
-
-    def _remove_all(self) -> list[Request]:
-        removals = [protocol.remove(part) for part in self._parts]
-        return [*removals, protocol.remove_folder(self.job.part)]
+        if self.job.is_new and not (is_set and all(self.is_done)):
+            self.is_done = [False] * len(self.is_done)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
+from replicator.destination.ssh_command import RemoteCommand
 from replicator.destination.ssh_library import paramiko
 from replicator.errors import ProtocolError
 
@@ -157,6 +158,10 @@ class SftpStream:
                 raise EOFError
         self._allowed_bytes -= len(data)
         return data
+
+    def run(self, command: str) -> RemoteCommand:
+        """Begin a command on the same line."""
+        return RemoteCommand(self._line, command)
 
     def close(self) -> None:
         """End the session; may be called from any thread."""

@@ -121,13 +121,14 @@ class FolderUpload(NamedTuple):
 
     `part` is a name at the destination that nobody else uses, in a folder that exists on the same file system:
     files are put together under it with something added. If the folder `is_new`, it is missing there, or empty,
-    and is put together as `part` with all its files, and with `attributes`, if there are any.
+    and is put together as `part` with all its files, and with `attributes`, if there are any. Both paths are
+    text, for there are many.
     """
 
     source: str
-    target: PurePosixPath
+    target: str
     files: tuple[SmallFile, ...]
-    part: PurePosixPath
+    part: str
     owner: Owner | None = None
     is_new: bool = False
     attributes: FileAttributes | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from replicator.destination.interface import EntryKind, SymbolicLink, Upload
@@ -53,6 +54,10 @@ _OF_THE_WHOLE: Final = (
 WORKABLE_MODE: Final = 0o700
 #: Clocks of filesystems tick every few milliseconds.
 _TICK_SECONDS: Final = 0.1
+_NANOSECONDS: Final = 1_000_000_000
+#: A file that is older than that is not tentative.
+_TENTATIVE_SECONDS: Final = 1 + 2 * _TICK_SECONDS
+_MODIFIED_NS: Final = attrgetter("modified_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Applier:
             destination,
             local,
             staging,
-            there=self.there,
+            there=self.text_there,
             with_owner=with_owner,
             pace=pace,
             tally=self.tally,
@@ -152,7 +157,10 @@ class Applier:
 
         `own` is the folder itself, which then comes with its attributes.
         """
-        if any(map(self._is_tentative, entries.values())):
+        # Most are older than that, which is seen with one look at each.
+        latest_ns = max(map(_MODIFIED_NS, entries.values()), default=0)
+        is_recent = latest_ns > (self._clock() - _TENTATIVE_SECONDS) * _NANOSECONDS
+        if is_recent and any(map(self._is_tentative, entries.values())):
             return None
         attributes = None if own is None else own.attributes(with_owner=self.with_owner)
         return self._small.new_folder(folder, entries, attributes)
@@ -370,7 +378,7 @@ class Applier:
             self.rejected.add(path)
 
     def _is_tentative(self, entry: LocalEntry) -> bool:
-        return 0 <= self._clock() + _TICK_SECONDS - entry.modified_seconds < 1 + 2 * _TICK_SECONDS
+        return 0 <= self._clock() + _TICK_SECONDS - entry.modified_seconds < _TENTATIVE_SECONDS
 
 
 def _before(attributes: FileAttributes) -> FileAttributes:

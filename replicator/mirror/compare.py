@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: all open then. Each ends with waiting for the last answers, so it is not to be small. But events wait for its
 #: end: if it has more than the least of items, it is to take no longer than a moment.
 _LEAST_BATCH_ITEMS: Final = 4_000
-_MOST_BATCH_ITEMS: Final = 16_000
+_MOST_BATCH_ITEMS: Final = 32_000
 _BATCH_SECONDS: Final = 1.0
 _BATCH_BYTES: Final = 64 << 20
 _BATCH_FOLDERS: Final = 300
@@ -263,7 +263,7 @@ class Comparison:
         if not may_work:
             batch.finish.append(path)
         batch.send_files += len(local)
-        batch.send_bytes += sum(entry.size_bytes for entry in local.values())
+        batch.send_bytes += parcel.size_bytes
         return True
 
     def _note(self, visit: Visit, plan: FolderPlan, local: dict[str, LocalEntry]) -> None:

@@ -17,7 +17,6 @@ from replicator.mirror.sending import FILE_COST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import PurePosixPath
 
     from replicator.destination.interface import Destination, FileAttributes
     from replicator.mirror.plan import LocalEntry
@@ -40,6 +39,7 @@ class Parcel(NamedTuple):
     folder: str
     files: Mapping[str, LocalEntry]
     upload: FolderUpload
+    size_bytes: int
 
 
 class SmallFileSender:
@@ -51,7 +51,7 @@ class SmallFileSender:
         local: LocalTree,
         staging: Staging,
         *,
-        there: Callable[[str], PurePosixPath],
+        there: Callable[[str], str],
         with_owner: bool,
         pace: Pace,
         tally: Tally,
@@ -86,8 +86,8 @@ class SmallFileSender:
                     left += _items(folder, files)
                     continue
                 small = tuple(_small_file(name, entry) for name, entry in files.items())
-                upload = FolderUpload(source, self._there(folder), small, self._staging.part(), owner)
-                parcels.append(Parcel(folder, files, upload))
+                upload = FolderUpload(source, self._there(folder), small, self._staging.part_text(), owner)
+                parcels.append(Parcel(folder, files, upload, sum(file.size_bytes for file in small)))
         return [*left, *self._ship(parcels, lambda: None).wait()]
 
     def new_folder(
@@ -97,24 +97,35 @@ class SmallFileSender:
         if not 0 < len(entries) <= _MOST_FILES:
             return None
         small = []
-        size_bytes = 0
+        total_bytes = 0
         owner: Owner | None = None
+        # As `takes` and `_small_file` do it, without their ceremony: this is done for every file of a new tree.
+        new, file, with_owner = tuple.__new__, EntryKind.FILE, self._with_owner
+        owner_bits = _OWNER_BITS if with_owner else 0
         for name, entry in entries.items():
+            kind, size_bytes, modified_ns, _, mode, user_id, group_id, inode, links = entry
             # One of several names of a file is to be noted as such.
-            if entry.links > 1 or not self.takes(entry):
+            if links > 1 or kind is not file or size_bytes > SMALL_FILE_BYTES or mode & owner_bits:
                 return None
-            if self._with_owner and (owner is None or (owner.user_id, owner.group_id) != entry[5:7]):
-                if owner is not None:
-                    return None
-                owner = self._owner(entry)
-            size_bytes += entry.size_bytes
-            small.append(_small_file(name, entry))
+            if owner is None:
+                owner = Owner(user_id, group_id)
+            elif with_owner and owner != (user_id, group_id):
+                return None
+            total_bytes += size_bytes
+            small.append(new(SmallFile, (name, size_bytes, mode, modified_ns, inode)))
         source = self._local.source_folder(folder)
-        if source is None or size_bytes > _MOST_BYTES:
+        if source is None or total_bytes > _MOST_BYTES:
             return None
-        there, part = self._there(folder), self._staging.part()
-        upload = FolderUpload(source, there, tuple(small), part, owner, is_new=True, attributes=attributes)
-        return Parcel(folder, entries, upload)
+        upload = FolderUpload(
+            source,
+            self._there(folder),
+            tuple(small),
+            self._staging.part_text(),
+            owner if with_owner else None,
+            is_new=True,
+            attributes=attributes,
+        )
+        return Parcel(folder, entries, upload, total_bytes)
 
     def begin(self, parcels: Sequence[Parcel]) -> Shipment:
         """Begin to send parcels, all that were made since the last time; nobody else uses the destination then."""

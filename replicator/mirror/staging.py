@@ -68,6 +68,7 @@ class Staging:
         self._name = name
         self._folder = folder_of(name)
         self._parts = self._folder / f"{_PARTS_PREFIX}{secrets.token_hex(8)}"
+        self._parts_text = str(self._parts)
         self._count = 0
 
     def prepare(self, source: MirrorSource, *, take_over: bool, take_over_command: str) -> None:
@@ -92,8 +93,12 @@ class Staging:
 
     def part(self) -> PurePosixPath:
         """Return a name that was not given out before."""
+        return PurePosixPath(self.part_text())
+
+    def part_text(self) -> str:
+        """Return one as text."""
         self._count += 1
-        return self._parts / str(self._count)
+        return f"{self._parts_text}/{self._count}"
 
     def may_set_owner(self) -> bool:
         """Try whether the account may give files to other owners."""

@@ -69,9 +69,7 @@ def sends(place: Destination, local: Path) -> bool:
     """Whether the destination has such a way at all; without one nothing must have happened."""
     place.make_folder(at("probe"))
     files_in(local / "probe", {"a": b"1"})
-    left = send(
-        place, [FolderUpload(str(local / "probe"), at("probe"), seen_in(local / "probe"), at("probe.part"))]
-    )
+    left = send(place, [FolderUpload(str(local / "probe"), "probe", seen_in(local / "probe"), "probe.part")])
     assert names(place, "probe") == ({"a"} if left == {"probe": []} else set())
     return left == {"probe": []}
 
@@ -83,7 +81,7 @@ def test_files_are_stored_with_all_they_carry(place: Destination, local: Path, *
     place.make_folder(at("many"))
     place.make_folder(at("aside"))
     place.upload([Upload(source(local, b"old"), at("many/7"), 3)], RecordingObserver())
-    left = send(place, [FolderUpload(str(local / "many"), at("many"), seen, at("aside/0"))])
+    left = send(place, [FolderUpload(str(local / "many"), "many", seen, "aside/0")])
     assert names(place, "aside") == set()
     if not sends:
         assert left == {"many": sorted(contents)}
@@ -104,8 +102,8 @@ def test_new_folders_come_as_a_whole(place: Destination, local: Path, *, sends: 
     uploads = []
     for number in range(150):
         here = local / f"{number}"
-        part = at(f"aside/{number}")
-        uploads.append(FolderUpload(str(here), at(f"tree/{number}"), seen_in(here), part, is_new=True))
+        part = f"aside/{number}"
+        uploads.append(FolderUpload(str(here), f"tree/{number}", seen_in(here), part, is_new=True))
     left = send(place, uploads)
     assert names(place, "aside") == set()
     if not sends:
@@ -158,7 +156,7 @@ def test_what_is_another_file_by_now_is_left(
     files_in(local / "files", dict.fromkeys("012", b"bytes"))
     seen = seen_in(local / "files")
     change(local / "files" / "1")
-    left = send(place, [FolderUpload(str(local / "files"), at("target"), seen, at("aside/part"), is_new=is_new)])
+    left = send(place, [FolderUpload(str(local / "files"), "target", seen, "aside/part", is_new=is_new)])
     assert names(place, "aside") == set()
     if is_new or not sends:
         assert left == {"target": ["0", "1", "2"]}
@@ -173,9 +171,7 @@ def test_a_folder_that_has_something_in_it_is_not_replaced(place: Destination, l
     place.make_folder(at("aside"))
     place.make_folder(at("target/inner"))
     files_in(local / "files", {"a": b"1", "b": b"2"})
-    upload = FolderUpload(
-        str(local / "files"), at("target"), seen_in(local / "files"), at("aside/part"), is_new=True
-    )
+    upload = FolderUpload(str(local / "files"), "target", seen_in(local / "files"), "aside/part", is_new=True)
     assert send(place, [upload]) == {"target": ["a", "b"]}
     assert names(place, "target") == {"inner"}
     assert names(place, "aside") == set()
@@ -191,9 +187,9 @@ def test_what_is_refused_is_left_and_the_others_are_stored(
     left = send(
         place,
         [
-            FolderUpload(str(local / "files"), at("target"), seen_in(local / "files"), at("aside/0")),
-            FolderUpload(str(local / "lost"), at("missing"), seen_in(local / "lost"), at("aside/1")),
-            FolderUpload(str(local / "gone"), at("elsewhere"), seen_in(local / "lost"), at("aside/2")),
+            FolderUpload(str(local / "files"), "target", seen_in(local / "files"), "aside/0"),
+            FolderUpload(str(local / "lost"), "missing", seen_in(local / "lost"), "aside/1"),
+            FolderUpload(str(local / "gone"), "elsewhere", seen_in(local / "lost"), "aside/2"),
         ],
     )
     assert left["missing"] == left["elsewhere"] == ["a"]
@@ -211,7 +207,7 @@ def test_a_link_in_the_way_is_replaced_and_not_written_through(
     place.upload([Upload(source(local, b"kept"), at("victim"), 4)], RecordingObserver())
     place.point_link(at("target/a"), "../victim")
     files_in(local / "files", {"a": b"new"})
-    send(place, [FolderUpload(str(local / "files"), at("target"), seen_in(local / "files"), at("aside/0"))])
+    send(place, [FolderUpload(str(local / "files"), "target", seen_in(local / "files"), "aside/0")])
     assert read(place, "victim") == b"kept"
     if sends:
         assert read(place, "target/a") == b"new"
@@ -226,9 +222,7 @@ def test_a_stop_leaves_what_is_not_begun(place: Destination, local: Path, *, sen
     for number in range(300):
         files_in(local / f"{number}", {f"{name}": b"x" for name in range(17)})
         seen = seen_in(local / f"{number}")
-        uploads.append(
-            FolderUpload(str(local / f"{number}"), at(f"t{number}"), seen, at(f"aside/{number}"), is_new=True)
-        )
+        uploads.append(FolderUpload(str(local / f"{number}"), f"t{number}", seen, f"aside/{number}", is_new=True))
     observer = FolderRecorder(stop_after=1)
     with pytest.raises(InterruptedTransferError):
         place.upload_folders(uploads, observer)
@@ -249,9 +243,7 @@ def test_more_is_sent_at_a_time_than_a_server_takes_unanswered(
     for number in range(12):
         files_in(local / f"{number}", {f"{name}": data for name in range(50)})
         seen = seen_in(local / f"{number}")
-        uploads.append(
-            FolderUpload(str(local / f"{number}"), at(f"{number}"), seen, at(f"{number}.part"), is_new=True)
-        )
+        uploads.append(FolderUpload(str(local / f"{number}"), f"{number}", seen, f"{number}.part", is_new=True))
     left = send(place, uploads)
     if sends:
         assert not any(left.values())

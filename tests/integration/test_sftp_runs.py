@@ -55,9 +55,7 @@ def folders_of(local: Path, count: int, *, files: int = 5, to: str = "new") -> l
     for number in range(count):
         here = local / f"{number}"
         files_in(here, {f"{name}": b"%d %d" % (number, name) for name in range(files)})
-        uploads.append(
-            FolderUpload(str(here), at(f"{to} {number}"), seen_in(here), at(f"aside/{number}"), is_new=True)
-        )
+        uploads.append(FolderUpload(str(here), f"{to} {number}", seen_in(here), f"aside/{number}", is_new=True))
     return uploads
 
 
@@ -146,7 +144,7 @@ def test_what_nobody_asked_for_ends_the_connection(talkative: OpenSshServer, tmp
     with SftpDestination.connect(settings) as place:
         place.make_folder(at("aside"))
         place.upload_folders(uploads[:50], FolderRecorder())
-        uploads[99] = uploads[99]._replace(target=at(said))
+        uploads[99] = uploads[99]._replace(target=said)
 
         def send_and_look() -> None:
             place.upload_folders(uploads[50:], FolderRecorder())

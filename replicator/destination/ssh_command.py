@@ -1,0 +1,102 @@
+"""A command at the far end, beside the SFTP session of the same connection: it takes bytes, and answers in lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from replicator.destination.ssh_library import paramiko
+
+if TYPE_CHECKING:
+    from replicator.destination.sftp_login import SshLine
+
+_RECEIVE_BYTES: Final = 64 << 10
+
+
+class RemoteCommand:
+    """Belongs to the thread of its connection. That a command ends, or cannot begin, is no error of the connection."""
+
+    def __init__(self, line: SshLine, command: str) -> None:
+        """Begin it; one that is refused is over at once."""
+        self._line = line
+        self._channel: paramiko.Channel | None = None
+        self._said = b""
+        with line.translated("run a command"):
+            try:
+                self._channel = line.transport.open_session()
+                self._channel.settimeout(line.guard.timeout_seconds)
+                self._channel.exec_command(command)
+            except paramiko.SSHException:
+                self._end()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._channel is None
+
+    def send(self, data: bytes) -> None:
+        """Let it read that; in vain if it has ended."""
+        view = memoryview(data)
+        with self._line.translated("send to a command"):
+            while view and self._channel is not None:
+                self._drop_errors()
+                try:
+                    sent = self._channel.send(view)  # type: ignore[arg-type] # takes any bytes
+                except OSError:
+                    if not self._channel.closed:
+                        raise
+                    sent = 0
+                if not sent:
+                    self._end()
+                self._line.guard.progress()
+                view = view[sent:]
+
+    def answers(self, line: bytes, patience_seconds: float | None = None) -> bool:
+        """Wait until it says that line, whatever it says before; False if it ended instead.
+
+        With `patience_seconds`, one that says nothing for so long is ended.
+        """
+        while not self._has_said(line):
+            if not self._receive(patience_seconds):
+                return False
+        return True
+
+    def close(self) -> None:
+        """Do not wait for its end."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _has_said(self, line: bytes) -> bool:
+        while b"\n" in self._said:
+            said, _, self._said = self._said.partition(b"\n")
+            if said == line:
+                return True
+        return False
+
+    def _receive(self, patience_seconds: float | None) -> bool:
+        with self._line.translated("wait for a command"):
+            if self._channel is None:
+                return False
+            self._drop_errors()
+            self._channel.settimeout(patience_seconds or self._line.guard.timeout_seconds)
+            try:
+                data = self._channel.recv(_RECEIVE_BYTES)
+            except TimeoutError:
+                if patience_seconds is None:
+                    raise
+                data = b""
+            if not data:
+                self._end()
+            # Of what is no answer nothing is kept for long.
+            self._said = self._said[-_RECEIVE_BYTES:] + data
+            return bool(data)
+
+    def _drop_errors(self) -> None:
+        # They are for people. Unread, they would stop the command in the end.
+        while self._channel is not None and self._channel.recv_stderr_ready():
+            self._channel.recv_stderr(_RECEIVE_BYTES)
+
+    def _end(self) -> None:
+        self.close()
+        if not self._line.is_alive:
+            raise EOFError
