@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 #: The length of an archive is a multiple of that.
 BLOCK_BYTES: Final = 64 << 10
-#: The name of the last member, which is empty.
-LAST_MEMBER: Final = b"end"
 
 _PIECE_BYTES: Final = 256 << 10
 _UNFINISHED_MODE: Final = 0o700
@@ -67,7 +65,7 @@ class Archive:
 
     def close(self) -> int:
         """Add what comes at the end; return how many blocks it has."""
-        self._members += [TarMembers(b"", None).header(LAST_MEMBER, 0, _UNFINISHED_MODE, 0), tar_archive.END]
+        self._members.append(tar_archive.END)
         self._gather()
         rest = bytes(-self.size_bytes % BLOCK_BYTES)
         self.pieces.append(rest)

@@ -1,4 +1,4 @@
-"""A command at the far end, beside the SFTP session of the same connection: it takes bytes, and answers in lines."""
+"""A command at the far end, beside the SFTP session of the same connection. It takes bytes and answers lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RECEIVE_BYTES: Final = 64 << 10
 
 
 class RemoteCommand:
-    """Belongs to the thread of its connection. That a command ends, or cannot begin, is no error of the connection."""
+    """Belongs to the thread of its connection. That it ends, or cannot begin, is no error of the connection."""
 
     def __init__(self, line: SshLine, command: str) -> None:
         """Begin it; one that is refused is over at once."""
