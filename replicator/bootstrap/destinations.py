@@ -16,6 +16,7 @@ from replicator.units import format_duration
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
     from pathlib import Path
 
     from replicator.config.model import DestinationConfig
@@ -33,11 +34,18 @@ def rate_limiter(config: DestinationConfig) -> RateLimiter | None:
 
 
 def single_try_destination(
-    config: DestinationConfig, limiter: RateLimiter | None, *, stop: threading.Event
+    config: DestinationConfig,
+    limiter: RateLimiter | None,
+    *,
+    stop: threading.Event,
+    first: Callable[[], Destination | None] = lambda: None,
 ) -> Destination:
-    """Return the configured destination, which connects when it is used, and leaves trying again to its user."""
+    """Return the configured destination, which connects when it is used, and leaves trying again to its user.
+
+    `first` may have a connection already.
+    """
     return RetryingDestination(
-        lambda: connect(config.url, config=config, limiter=limiter),
+        lambda: first() or connect(config.url, config=config, limiter=limiter),
         label=str(config.url),
         policy=RetryPolicy(attempts=1),
         stop=stop,
@@ -93,8 +101,7 @@ def _connect_by_ssh(
     identity_file: Path | None,
     known_hosts: Path | None,
 ) -> Destination:
-    from replicator.destination.sftp import SftpDestination
-    from replicator.destination.sftp_helpers import Sharing
+    from replicator.destination.sftp_connection import SftpConnection
     from replicator.destination.sftp_route import SftpSettings
 
     settings = SftpSettings(
@@ -108,5 +115,10 @@ def _connect_by_ssh(
     )
     if config:
         settings = replace(settings, timeout_seconds=config.timeout_seconds, compression=config.compression)
+    connection = SftpConnection.open(settings)
+    # Not needed to log in: `ahead` loads it meanwhile.
+    from replicator.destination.sftp import SftpDestination
+    from replicator.destination.sftp_helpers import Sharing
+
     connections = config.connections if config else DEFAULT_CONNECTIONS
-    return SftpDestination.connect(settings, limiter, Sharing(connections))
+    return SftpDestination.over(connection, settings, limiter, Sharing(connections))

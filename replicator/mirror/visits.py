@@ -1,4 +1,4 @@
-"""Folders that are to be compared. Pure."""
+"""Folders that are to be compared: all of a tree, or single names in some of them."""
 
 from __future__ import annotations
 

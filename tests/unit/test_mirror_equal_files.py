@@ -1,4 +1,4 @@
-"""Files that are equal on both sides, dropped as a folder is read: what is left gives the plan that all would give."""
+"""Files that are equal on both sides, dropped as a folder is read: the plan is the one that all would give."""
 
 from __future__ import annotations
 
