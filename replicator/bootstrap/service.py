@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from replicator.bootstrap.destinations import connect, rate_limiter, single_try_destination
+from replicator.bootstrap.destinations import connect, rate_limiter
+from replicator.bootstrap.retries import single_try_destination
 from replicator.service.databases import Databases
 from replicator.service.mirrors import MirrorExceptions, build_mirrors
 from replicator.service.precedence import Precedence

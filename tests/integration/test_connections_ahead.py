@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.bootstrap.ahead import ConnectionsAhead
-from replicator.bootstrap.destinations import single_try_destination
+from replicator.bootstrap.retries import single_try_destination
 from replicator.config.load import load_config
 from replicator.errors import ConnectionLostError, NotFoundError
 from tests.support.openssh import OpenSshServer, ServerOptions
