@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.bootstrap.copy_checks import COPY_CHECKS
-from replicator.bootstrap.destinations import retrying_destination, single_try_destination
 from replicator.bootstrap.drills import drill_loops
+from replicator.bootstrap.retries import retrying_destination, single_try_destination
 from replicator.checkpoint.capture import Capture
 from replicator.checkpoint.pinned import CheckpointPin
 from replicator.checkpoint.rotation import CheckpointRoot

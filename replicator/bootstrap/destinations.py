@@ -1,70 +1,26 @@
-"""From a destination's configuration to its adapter, and to what tries again."""
+"""From a destination's configuration to its adapter."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from replicator.config.credential import passed_on
 from replicator.config.model import DEFAULT_CONNECTIONS
 from replicator.destination.rate_limit import RateLimiter
-from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.locator import DirectoryUrl
-from replicator.units import format_duration
 
 if TYPE_CHECKING:
-    import threading
     from pathlib import Path
 
     from replicator.config.model import DestinationConfig
     from replicator.destination.interface import Destination
-    from replicator.errors import DestinationError
     from replicator.locator import DestinationUrl, SftpUrl
-    from replicator.service.reporter import Reporter
-
-_log = structlog.get_logger()
 
 
 def rate_limiter(config: DestinationConfig) -> RateLimiter | None:
     """Return what holds all connections to a destination that share it down to its limit; None without one."""
     return RateLimiter(config.limit_bytes_per_second) if config.limit_bytes_per_second else None
-
-
-def single_try_destination(
-    config: DestinationConfig, limiter: RateLimiter | None, *, stop: threading.Event
-) -> Destination:
-    """Return the configured destination, which connects when it is used, and leaves trying again to its user."""
-    return RetryingDestination(
-        lambda: connect(config.url, config=config, limiter=limiter),
-        label=str(config.url),
-        policy=RetryPolicy(attempts=1),
-        stop=stop,
-    )
-
-
-def retrying_destination(
-    config: DestinationConfig, limiter: RateLimiter | None, *, stop: threading.Event, reporter: Reporter
-) -> RetryingDestination:
-    """Return the configured destination, which connects when it is first used and tries again what may heal."""
-
-    def tell_retry(error: DestinationError, attempt: int, wait_seconds: float) -> None:
-        reporter.failed(error, next_try_in_seconds=wait_seconds, will_heal=True)
-        _log.warning(
-            "destination.retry",
-            destination=config.name,
-            error=error,
-            attempt=attempt,
-            next_try_in=format_duration(wait_seconds),
-        )
-
-    return RetryingDestination(
-        lambda: connect(config.url, config=config, limiter=limiter),
-        label=str(config.url),
-        stop=stop,
-        on_retry=tell_retry,
-    )
 
 
 def connect(
@@ -93,8 +49,7 @@ def _connect_by_ssh(
     identity_file: Path | None,
     known_hosts: Path | None,
 ) -> Destination:
-    from replicator.destination.sftp import SftpDestination
-    from replicator.destination.sftp_helpers import Sharing
+    from replicator.destination.sftp_connection import SftpConnection
     from replicator.destination.sftp_route import SftpSettings
 
     settings = SftpSettings(
@@ -108,5 +63,10 @@ def _connect_by_ssh(
     )
     if config:
         settings = replace(settings, timeout_seconds=config.timeout_seconds, compression=config.compression)
+    connection = SftpConnection.open(settings)
+    # Not needed to log in: `ahead` loads it meanwhile.
+    from replicator.destination.sftp import SftpDestination
+    from replicator.destination.sftp_helpers import Sharing
+
     connections = config.connections if config else DEFAULT_CONNECTIONS
-    return SftpDestination.connect(settings, limiter, Sharing(connections))
+    return SftpDestination.over(connection, settings, limiter, Sharing(connections))

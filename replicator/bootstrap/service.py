@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from replicator.bootstrap.destinations import connect, rate_limiter, single_try_destination
+from replicator.bootstrap.destinations import connect, rate_limiter
+from replicator.bootstrap.retries import single_try_destination
 from replicator.service.databases import Databases
 from replicator.service.mirrors import MirrorExceptions, build_mirrors
 from replicator.service.precedence import Precedence
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from replicator.config.model import Config
+    from replicator.bootstrap.ahead import ConnectionsAhead
+    from replicator.config.model import Config, DestinationConfig
+    from replicator.destination.interface import Destination
     from replicator.progress import ProgressDisplay
     from replicator.replica.publish import PublishStep
     from replicator.service.check_result import CheckResult
@@ -37,12 +40,14 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
     allow_deletes: bool = False,
     ship: bool = True,
     manager: ServiceManager | None = None,
+    ahead: ConnectionsAhead | None = None,
     on_step: Callable[[str, str, PublishStep], None] = lambda _database, _destination, _step: None,
 ) -> Service:
     """Put the whole service together; nothing is opened or contacted yet.
 
     `ship` is off for a single pass, in which alone `allow_deletes` makes sense. `manager` is told how the service
-    fares. `on_step` is told the database, the destination and the step of every publish.
+    fares. Mirrors begin with the connections that are made `ahead`. `on_step` is told the database, the
+    destination and the step of every publish.
     """
     manager = manager or ServiceManager()
     reporting = Reporting(config.service, watched_databases(config), watched_mirrors(config), manager)
@@ -65,10 +70,17 @@ def build_service(  # noqa: PLR0913 - each is a part of its own that the caller 
             ship=ship,
             on_step=on_step,
         )
+
+    def connect_to(destination: DestinationConfig) -> Destination:
+        name, limiter = destination.name, limiters[destination.name]
+        if ahead is None:
+            return single_try_destination(destination, limiter, stop=stop)
+        return single_try_destination(destination, limiter, stop=stop, first=lambda: ahead.take(name))
+
     mirrors = build_mirrors(
         config,
         reporting.mirrors,
-        lambda destination: single_try_destination(destination, limiters[destination.name], stop=stop),
+        connect_to,
         precedences,
         stop=stop,
         exceptions=MirrorExceptions(take_over=take_over, all_deletes=allow_deletes),

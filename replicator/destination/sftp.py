@@ -90,7 +90,17 @@ class SftpDestination:
         cls, settings: SftpSettings, limiter: RateLimiter | None = None, sharing: Sharing = NO_SHARING
     ) -> SftpDestination:
         """Log in, and make sure that the base folder is there: it is never created."""
-        connection = SftpConnection.open(settings)
+        return cls.over(SftpConnection.open(settings), settings, limiter, sharing)
+
+    @classmethod
+    def over(
+        cls,
+        connection: SftpConnection,
+        settings: SftpSettings,
+        limiter: RateLimiter | None = None,
+        sharing: Sharing = NO_SHARING,
+    ) -> SftpDestination:
+        """As `connect`, in a session that has begun; it ends if there is no base folder."""
         try:
             destination = cls(connection, settings, limiter, sharing)
             destination._check_base()

@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from replicator.destination.interface import EntryKind
 from replicator.errors import ReplicatorError
 from replicator.mirror.apply import WORKABLE_MODE
-from replicator.mirror.paths import TOP, join, name_of, parent_of, parents_first
+from replicator.mirror.paths import join, parent_of, parents_first
 from replicator.mirror.plan import FolderPlan, LocalEntry, plan_folder
 from replicator.mirror.scan import UnreadableError
+from replicator.mirror.visits import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,19 +54,6 @@ class Asked:
         if found is None:
             raise StopIteration
         return found
-
-
-class Visit(NamedTuple):
-    """A folder to be compared; `is_new` if it was made just now, `differs` if its attributes are other ones there.
-
-    With `names`, only those in it, each with all that is below.
-    """
-
-    path: str
-    is_new: bool = False
-    differs: bool = True
-    mode_there: int = WORKABLE_MODE
-    names: frozenset[str] | None = None
 
 
 @dataclass(slots=True)
@@ -191,8 +179,15 @@ class Comparison:
                 self._carry_out()
 
     def _visit(self, visit: Visit, entries: list[Entry] | None, findings: Findings, *, fresh: bool) -> None:
+        names, with_owner = visit.names, self._applier.with_owner
+        there = {entry[0]: entry for entry in entries or () if names is None or entry[0] in names}
+        files_there = len(there)
         try:
-            local = self._local.scan(visit.path) if visit.names is None else self._look_at(visit)
+            if names is None:
+                # Files that are equal are taken out of it, where that says anything.
+                local = self._local.scan(visit.path, None if fresh else there, with_owner=with_owner)
+            else:
+                local = self._look_at(visit)
         except UnreadableError as error:
             self._applier.fail(visit.path, error)
             return
@@ -202,36 +197,47 @@ class Comparison:
             findings.added += len(local)
             return
         if entries is None:  # gone meanwhile, or never there
-            if not local and visit.names is not None:
+            if not local and names is not None:
                 return
             chain = [*parents_first(visit.path), visit.path]
             self._batch.make.update(dict.fromkeys(chain))
             self._batch.finish.extend(chain)
-            entries = []
-        if visit.names is not None:
-            entries = [entry for entry in entries if entry.name in visit.names]
-        plan = plan_folder(
-            local,
-            entries,
-            fresh=fresh,
-            with_owner=self._applier.with_owner,
-            is_excluded=self._is_excluded(visit.path) if self._excludes else None,
-        )
-        findings.files += len(entries) - len(plan.enter)
-        if visit.is_new or not plan.is_done:
-            self._find(visit, plan, entries, findings)
-            self._note(visit, plan, local)
-        self._enter(visit, plan, local)
-        if visit.is_new or (visit.differs and visit.names is None) or plan.changes_folder:
+        findings.files += files_there
+        # Of most folders nothing is left by now.
+        changes_folder = bool(local or there) and self._plan(visit, local, there, findings, fresh=fresh)
+        if visit.is_new or (visit.differs and names is None) or changes_folder:
             self._batch.finish.append(visit.path)
         if self._local.is_full and not self._batch.send_files:
             self._local.forget()
 
-    def _find(self, visit: Visit, plan: FolderPlan, entries: list[Entry], findings: Findings) -> None:
+    def _plan(
+        self,
+        visit: Visit,
+        local: dict[str, LocalEntry],
+        there: dict[str, Entry],
+        findings: Findings,
+        *,
+        fresh: bool,
+    ) -> bool:
+        """Take what is not equal into the batch; say whether that may change the folder's own time."""
+        plan = plan_folder(
+            local,
+            there.values(),
+            fresh=fresh,
+            with_owner=self._applier.with_owner,
+            is_excluded=self._is_excluded(visit.path) if self._excludes else None,
+        )
+        findings.files -= len(plan.enter)
+        if not plan.is_done:
+            self._find(visit, plan, there, findings)
+            self._note(visit, plan, local)
+        self._enter(visit, plan, local)
+        return plan.changes_folder
+
+    def _find(self, visit: Visit, plan: FolderPlan, there: dict[str, Entry], findings: Findings) -> None:
         """Tell what is left to others."""
         findings.files -= sum(plan.surplus.values()) + sum(plan.blocked.values())
         if plan.send or plan.link:
-            there = {entry.name for entry in entries}
             findings.added += sum(name not in there for name in (*plan.send, *plan.link))
         for names in (plan.surplus, plan.blocked):
             findings.surplus.update((join(visit.path, name), is_folder) for name, is_folder in names.items())
@@ -331,16 +337,3 @@ class Comparison:
         return (
             batch.items >= self._batch_items or batch.send_bytes >= _BATCH_BYTES or batch.sources >= _BATCH_FOLDERS
         )
-
-
-def whole_tree() -> Visit:
-    """Return the visit that begins at the top."""
-    return Visit(TOP)
-
-
-def visits_of(paths: Iterable[str]) -> list[Visit]:
-    """Return the visits that look at these paths only."""
-    names: dict[str, set[str]] = {}
-    for path in paths:
-        names.setdefault(parent_of(path), set()).add(name_of(path))
-    return [Visit(folder, names=frozenset(found)) for folder, found in names.items()]

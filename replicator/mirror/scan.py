@@ -7,25 +7,25 @@ the tree cannot lead us out of it. Files are named to others by way of an open f
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from replicator.destination.interface import EntryKind
 from replicator.errors import SourceError
+from replicator.mirror.equal_files import entry_of, read_others
 from replicator.mirror.paths import TOP, join, name_of, parent_of
-from replicator.mirror.plan import LocalEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
+    from replicator.destination.interface import Entry
     from replicator.mirror.excludes import Excludes
+    from replicator.mirror.plan import LocalEntry
 
 _MOST_FOLDERS_OPEN: Final = 100
 _MOST_FOLDERS_HELD: Final = 300
-_KINDS: Final = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.FOLDER, stat.S_IFLNK: EntryKind.SYMLINK}
 _FOLDER_FLAGS: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -103,28 +103,36 @@ class LocalTree:
         """Whether it is high time for `hand_over`, since nothing can be forgotten that others still need."""
         return len(self._folders) >= _MOST_FOLDERS_HELD
 
-    def scan(self, folder: str) -> dict[str, LocalEntry] | None:
-        """Return all names in `folder` that are not excluded. Raises `UnreadableError`."""
+    def scan(
+        self, folder: str, there: dict[str, Entry] | None = None, *, with_owner: bool = False
+    ) -> dict[str, LocalEntry] | None:
+        """Return all names in `folder` that are not excluded, but for files that `there` has just like that.
+
+        Those are taken out of `there`. `with_owner` says whether owners count. Raises `UnreadableError`.
+        """
+        there = {} if there is None else there
         try:
             descriptor = self._listable(folder)
             if descriptor is None:
                 return None
             try:
-                return self._scan(folder, descriptor)
+                with os.scandir(descriptor) as names:
+                    found = read_others(names, there, with_owner=with_owner)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise UnreadableError(f"cannot read the folder {self._top / folder}: {error.strerror}") from error
+        return self._without_excluded(folder, found) if self._excludes else found
 
     def look(self, path: str) -> LocalEntry | None:
         """Return what `path` is. Raises `UnreadableError`."""
         if path == TOP:
-            return _entry(os.fstat(self._folders[TOP]))
+            return entry_of(os.fstat(self._folders[TOP]))
         try:
             folder = self._folder(parent_of(path))
             if folder is None:
                 return None
-            entry = _entry(os.stat(name_of(path), dir_fd=folder, follow_symlinks=False))
+            entry = entry_of(os.stat(name_of(path), dir_fd=folder, follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -168,27 +176,6 @@ class LocalTree:
 
     # --- parts ---------------------------------------------------------------------------------------
 
-    def _scan(self, folder: str, descriptor: int) -> dict[str, LocalEntry]:
-        found: dict[str, LocalEntry] = {}
-        # As `_entry` does it, without its ceremony: this is done for every name in the tree.
-        new, entry = tuple.__new__, LocalEntry
-        kind, bits, last_mode = EntryKind.OTHER, 0, -1
-        with os.scandir(descriptor) as names:
-            for item in names:
-                try:
-                    status = item.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                mode, inode, _, links, user_id, group_id, size_bytes, _, _, _ = status
-                if mode != last_mode:
-                    kind, bits, last_mode = _kind(mode), mode & 0o7777, mode
-                modified_ns, changed_ns = status.st_mtime_ns, status.st_ctime_ns
-                found[item.name] = new(
-                    entry,
-                    (kind, size_bytes, modified_ns, changed_ns, bits, user_id, group_id, inode, links),
-                )
-        return self._without_excluded(folder, found) if self._excludes else found
-
     def _without_excluded(self, folder: str, found: dict[str, LocalEntry]) -> dict[str, LocalEntry]:
         covers, kind = self._excludes.covers, EntryKind.FOLDER
         return {
@@ -225,21 +212,3 @@ class LocalTree:
             raise UnreadableError(f"cannot enter the folder {self._top / folder}: {error.strerror}") from error
         self._folders[folder] = descriptor
         return descriptor
-
-
-def _entry(found: os.stat_result) -> LocalEntry:
-    return LocalEntry(
-        _kind(found.st_mode),
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        found.st_mode & 0o7777,
-        found.st_uid,
-        found.st_gid,
-        found.st_ino,
-        found.st_nlink,
-    )
-
-
-def _kind(mode: int) -> EntryKind:
-    return _KINDS.get(stat.S_IFMT(mode), EntryKind.OTHER)

@@ -14,7 +14,7 @@ from replicator.destination.interface import EntryKind
 from replicator.errors import PermanentDestinationError, SourceError
 from replicator.mirror.apply import Applier
 from replicator.mirror.coalesce import Work
-from replicator.mirror.compare import Comparison, Findings, visits_of, whole_tree
+from replicator.mirror.compare import Comparison, Findings
 from replicator.mirror.counting import Counting
 from replicator.mirror.hard_links import HardLinks
 from replicator.mirror.name_search import NameSearch
@@ -26,6 +26,7 @@ from replicator.mirror.second_tries import SecondTries
 from replicator.mirror.sent_files import SentFiles
 from replicator.mirror.sorting import SortedDoubts
 from replicator.mirror.staging import Staging
+from replicator.mirror.visits import visits_of, whole_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
