@@ -22,7 +22,7 @@ _PLAIN_PATH: Final = re.compile(rb"[A-Za-z0-9_./@%+=:,-]+")
 # sent can be taken for a command. To tar an archive that is cut short between two files looks complete: if dd does
 # not get through, the shell ends before tar can.
 _SCRIPT: Final = (
-    "while read -r count; do"
+    "echo; while read -r count; do"
     f' {{ dd bs={BLOCK_BYTES} count="$count" iflag=fullblock 2>/dev/null || kill $$; }} | tar -x %s -f - || exit 1;'
     ' echo "unpacked $count"; done'
 )

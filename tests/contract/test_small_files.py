@@ -9,11 +9,12 @@ import pytest
 
 from replicator.destination.interface import FolderUpload, SmallFile, Upload
 from replicator.errors import InterruptedTransferError
+from tests.support.destinations import KINDS, WITH_SHELL, destinations_of
 from tests.support.observer import RecordingObserver
 from tests.support.places import at, entry, names, read, source, works
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from replicator.destination.interface import Destination
@@ -62,6 +63,12 @@ def send(place: Destination, uploads: list[FolderUpload]) -> dict[str, list[str]
     place.upload_folders(uploads, observer)
     assert set(observer.left) == {str(upload.target) for upload in uploads}
     return observer.left
+
+
+@pytest.fixture(params=[*KINDS, *WITH_SHELL], scope="module")
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], Destination]]:
+    with destinations_of(request.param) as make:
+        yield make
 
 
 @pytest.fixture

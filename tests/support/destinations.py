@@ -10,7 +10,7 @@ from replicator.destination.retrying import RetryingDestination, RetryPolicy
 from replicator.destination.sftp import SftpDestination
 from replicator.destination.sftp_helpers import Sharing
 from tests.support.memory_destination import MemoryDestination
-from tests.support.openssh import OpenSshServer, ServerOptions
+from tests.support.openssh import OpenSshServer, ServerOptions, with_shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 
 KINDS = ("memory", "directory", "sftp", "sftp-chroot", "sftp-bare", "sftp-shared", "retrying")
+
+#: They differ from "sftp" and "sftp-shared" for small files only, which they have unpacked.
+WITH_SHELL = ("sftp-shell", "sftp-shared-shell")
 
 #: Whatever is more than one file is spread over three connections.
 ALWAYS_SHARED = Sharing(connections=3, from_bytes=0, from_files=2)
@@ -35,8 +38,12 @@ def destinations_of(kind: str) -> Iterator[Callable[[str, Path], Destination]]:
     elif kind == "directory":
         yield lambda _name, folder: DirectoryDestination(folder, label="directory")
     else:
-        options = {"sftp-chroot": ServerOptions(chroot=True), "sftp-bare": _BARE}.get(kind, ServerOptions())
-        with OpenSshServer(options) as server:
+        options = {
+            "sftp-chroot": ServerOptions(chroot=True),
+            "sftp-bare": _BARE,
+            **dict.fromkeys(WITH_SHELL, with_shell()),
+        }
+        with OpenSshServer(options.get(kind, ServerOptions())) as server:
 
             def make(name: str, _folder: Path) -> Destination:
                 server.make_folder(name)
@@ -46,10 +53,12 @@ def destinations_of(kind: str) -> Iterator[Callable[[str, Path], Destination]]:
                     return RetryingDestination(
                         lambda: SftpDestination.connect(settings), label="retrying", policy=policy
                     )
-                if kind == "sftp-shared":
+                if kind in {"sftp-shared", "sftp-shared-shell"}:
                     shared = SftpDestination.connect(settings, sharing=ALWAYS_SHARED)
                     shared.warm_up()
                     return shared
+                if kind == "sftp-shell":
+                    return SftpDestination.connect(settings, sharing=Sharing(from_files=1))
                 return SftpDestination.connect(settings)
 
             yield make

@@ -14,6 +14,7 @@ from tests.support.trees import Writers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SFTP_ALONE = ServerOptions(chroot=True, forwarding=False)
 _INOTIFY = Path("/proc/sys/fs/inotify")
 
 
@@ -33,16 +34,18 @@ class Mirrored:
 
 
 @contextmanager
-def mirrored(folder: Path, **more: object) -> Iterator[Mirrored]:
+def mirrored(
+    folder: Path, *, options: ServerOptions = _SFTP_ALONE, connections: int = 2, **more: object
+) -> Iterator[Mirrored]:
     """Yield a mirror that nobody has begun to make yet."""
     source, outside = folder / "source", folder / "outside"
     source.mkdir()
     outside.mkdir()
-    with OpenSshServer(ServerOptions(chroot=True, forwarding=False)) as server:
+    with OpenSshServer(options) as server:
         server.make_folder("account")
         settings = {"quiet": "200ms", "max_delay": "1s", "rescan": "1h", **more}
         config = ConfigFile(folder / "replicator.toml").mirror("media", source, **settings)
-        path = config.sftp("standby", server, "account", timeout="5s").write()
+        path = config.sftp("standby", server, "account", timeout="5s", connections=connections).write()
         yield Mirrored(path, source, outside, server.local_base / "account" / "media", server)
 
 

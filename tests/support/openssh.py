@@ -43,6 +43,7 @@ class ServerOptions:
 
     `denied` are requests of sftp-server's option -P; `prints` is what an account says that lets nobody in.
     `talkative`: it says what nobody asked for, see `talkative_sftp_server`; its user needs a shell.
+    `tools` is a folder whose commands the account's shell finds first; `most_sessions` is for each connection.
     """
 
     chroot: bool = False
@@ -52,7 +53,14 @@ class ServerOptions:
     talkative: bool = False
     forwarding: bool = True
     host_key_types: tuple[str, ...] = ("ed25519",)
+    tools: Path | None = None
+    most_sessions: int = 10
     user: str = field(default_factory=lambda: UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser())
+
+
+def with_shell(*, tools: Path | None = None, most_sessions: int = 10) -> ServerOptions:
+    """Return options for an account that has a shell: the one that runs the tests."""
+    return ServerOptions(user=getpass.getuser(), tools=tools, most_sessions=most_sessions)
 
 
 class OpenSshServer:
@@ -225,7 +233,10 @@ class OpenSshServer:
             "PermitRootLogin prohibit-password",
             f"AllowTcpForwarding {'yes' if self.options.forwarding else 'no'}",
             "MaxStartups 100",
+            f"MaxSessions {self.options.most_sessions}",
         ]
+        if self.options.tools:
+            lines.append(f"SetEnv PATH={self.options.tools}:/usr/bin:/bin")
         if self.options.sftp:
             lines.append(f"Subsystem sftp {internal}")
         if self.options.prints:
