@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: The length of an archive is a multiple of that.
 BLOCK_BYTES: Final = 64 << 10
 
+# What is unpacked has names of its own: a tar that went on after all must not get at what is sent in another way.
+_SUFFIX: Final = b"-tar"
 _PIECE_BYTES: Final = 256 << 10
 _UNFINISHED_MODE: Final = 0o700
 
@@ -53,8 +55,8 @@ class Archive:
         """Take jobs until there is enough; return those that do not fit."""
         unfit = []
         for job in jobs:
-            folder = Folder(job)
-            name = job.part[len(self._place.folder) + 1 :]
+            folder = Folder(job._replace(part=job.part + _SUFFIX))
+            name = folder.job.part[len(self._place.folder) + 1 :]
             if Place.of(job) == self._place and tar_archive.fits(name, folder.names, job.owner):
                 self._add(folder, name)
             else:
@@ -62,6 +64,10 @@ class Archive:
             if self.size_bytes >= enough_bytes:
                 break
         return unfit
+
+    def jobs(self) -> list[FolderJob]:
+        """Return the jobs in it, as they were before."""
+        return [folder.job._replace(part=folder.job.part.removesuffix(_SUFFIX)) for folder in self.folders]
 
     def close(self) -> int:
         """Add what comes at the end; return how many blocks it has."""

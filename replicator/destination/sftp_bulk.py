@@ -5,6 +5,7 @@ The jobs are carried out by `sftp_upload` and `sftp_download`, here and, of larg
 
 from __future__ import annotations
 
+import secrets
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ class SftpBulk:
         self._limiter = limiter
         self._helpers = Helpers(settings, limiter, sharing)
         self._unpacking = Unpacking(connection)
+        # What an earlier connection had begun the server may still be at, if it has not noticed that it is over.
+        self._part_suffix = f"-{secrets.token_hex(4)}".encode()
         #: With helpers this connection sends little, and at once.
         self._unpacks_from_files = sharing.from_files if sharing.connections == 1 else None
 
@@ -133,7 +136,7 @@ class SftpBulk:
             place=place,
             source=item.source,
             target=self._account.path(item.target),
-            part=self._account.path(item.part),
+            part=self._account.path(item.part) + self._part_suffix,
             files=tuple([(*file,) for file in item.files]),
             size_bytes=sum([file[1] for file in item.files]),
             owner=item.owner,

@@ -114,13 +114,14 @@ class _Batch:
 
     def _finish(self) -> list[FolderJob]:
         """Put what is in the oldest archive in its place; return the jobs of which nothing is there."""
-        folders = self._under_way.popleft().folders
+        archive = self._under_way.popleft()
+        folders = archive.folders
         is_unpacked = self._shell.has_unpacked()
         for folder in folders:
             if not is_unpacked or (folder.job.is_new and not all(folder.is_done)):
                 folder.is_done = [False] * len(folder.is_done)
         self._placing.begin(folders, tells=is_unpacked)
-        return [] if is_unpacked else [folder.job for folder in folders]
+        return [] if is_unpacked else archive.jobs()
 
 
 class _Placing:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 _PLAIN_PATH: Final = re.compile(rb"[A-Za-z0-9_./@%+=:,-]+")
 # One shell for all archives, for some take long to start. It is told how many blocks each has, so nothing that is
 # sent can be taken for a command. To tar an archive that is cut short between two files looks complete: if dd does
-# not get through, the shell ends before tar can.
+# not get through, the shell ends before tar can. The empty line ends what the account's shell may have said.
 _SCRIPT: Final = (
     "echo; while read -r count; do"
-    f' {{ dd bs={BLOCK_BYTES} count="$count" iflag=fullblock 2>/dev/null || kill $$; }} | tar -x %s -f - || exit 1;'
+    f' {{ dd bs={BLOCK_BYTES} count="$count" iflag=fullblock 2>/dev/null || kill $$; }} |'
+    " tar -x %s -f - || exit 1;"
     ' echo "unpacked $count"; done'
 )
 #: How long it may take until it has unpacked an archive in which there is nothing.
