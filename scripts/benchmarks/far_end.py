@@ -6,7 +6,6 @@ and scp need at the far end.
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import subprocess
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from replicator.bootstrap.destinations import connect
 from replicator.config.model import DestinationConfig
-from tests.support.openssh import OpenSshServer, ServerOptions
+from tests.support.openssh import OpenSshServer, with_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,10 +83,10 @@ class FarEnd:
 
 
 @contextmanager
-def far_end() -> Iterator[FarEnd]:
-    """Run a server."""
+def far_end(*, most_sessions: int = 10) -> Iterator[FarEnd]:
+    """Run a server; with one session for each connection nothing but SFTP can be used."""
     with (
-        OpenSshServer(ServerOptions(user=getpass.getuser())) as server,
+        OpenSshServer(with_shell(most_sessions=most_sessions)) as server,
         tempfile.TemporaryDirectory(dir=memory_folder(), prefix="replicator-far-") as memory,
     ):
         yield FarEnd(server, Path(memory))

@@ -39,16 +39,20 @@ _POLL_SECONDS = 0.0005
 
 def bench_mirror(runs: int) -> list[Row | Figure]:
     """Compare whole trees, then the delay of single files."""
-    return [*_bench_trees(runs), *_bench_delays()]
+    return [
+        *_bench_trees(runs, account="with a shell", most_sessions=10, at_least=1.0),
+        *_bench_trees(runs, account="SFTP alone", most_sessions=1, at_least=None),
+        *_bench_delays(),
+    ]
 
 
 # --- whole trees -------------------------------------------------------------------------------------
 
 
-def _bench_trees(runs: int) -> list[Row]:
+def _bench_trees(runs: int, *, account: str, most_sessions: int, at_least: float | None) -> list[Row]:
     count = FOLDERS * FILES_IN_FOLDER
     times: dict[tuple[str, str], list[float]] = {}
-    with near_folder() as near, far_end() as far:
+    with near_folder() as near, far_end(most_sessions=most_sessions) as far:
         media = near / "media"
         _make_tree(media)
         config = _configure(near, far, media)
@@ -65,11 +69,11 @@ def _bench_trees(runs: int) -> list[Row]:
                 far.memory.mkdir()
     return [
         Row(
-            f"{count} files, {FOLDERS} folders: destination {what} (whole process)",
+            f"{count} files, {FOLDERS} folders: destination {what}, account {account} (whole process)",
             "rsync -a --delete",
             tuple(times[what, "ours"]),
             tuple(times[what, "theirs"]),
-            at_least=1.0,
+            at_least=at_least,
         )
         for what in ("equal", "empty")
     ]

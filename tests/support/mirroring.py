@@ -14,7 +14,8 @@ from tests.support.trees import Writers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SFTP_ALONE = ServerOptions(chroot=True, forwarding=False)
+#: What docs/destination.md sets up.
+SFTP_ALONE = ServerOptions(chroot=True, forwarding=False)
 _INOTIFY = Path("/proc/sys/fs/inotify")
 
 
@@ -35,7 +36,7 @@ class Mirrored:
 
 @contextmanager
 def mirrored(
-    folder: Path, *, options: ServerOptions = _SFTP_ALONE, connections: int = 2, **more: object
+    folder: Path, *, options: ServerOptions = SFTP_ALONE, connections: int = 2, **more: object
 ) -> Iterator[Mirrored]:
     """Yield a mirror that nobody has begun to make yet."""
     source, outside = folder / "source", folder / "outside"
