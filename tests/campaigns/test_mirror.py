@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
 OPERATIONS = 5_000
 SEEDS = [20261125, 20261126, 20261127]
+#: So many, for no transfer of a whole tree gets done if it never has a moment.
+FIRST_CUTS = 10
 #: When a connection is cut matters more than in all other cases.
 CUT_SEEDS = [*SEEDS, 20261128, 20261129]
 
@@ -71,6 +73,28 @@ def test_the_same_with_connections_cut(tmp_path: Path, seed: int) -> None:
         writers.wait()
         wait_until_equal(mirror.source, mirror.target)
         program.stop()
+        report(f"{cuts} cuts", mirror.source, begun)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_the_first_transfer_with_connections_cut(tmp_path: Path, seed: int) -> None:
+    """Thousands of small files, so that many are on their way at each cut."""
+    begun, cuts, random_ = time.monotonic(), 0, random.Random(seed)
+    with mirrored(tmp_path, options=account(seed)) as mirror:
+        for number in range(3_000):
+            folder = mirror.source / f"{number % 30}" / f"{number}"
+            folder.mkdir(parents=True)
+            for name in range(random_.randrange(20)):
+                (folder / f"{name}").write_bytes(random_.randbytes(random_.choice((0, 10, 512, 3_000, 20_000))))
+                os.utime(folder / f"{name}", (10**9, 10**9))
+        with RunningProgram("run", "-c", mirror.config) as program:
+            writers = mirror.write(seed=seed, operations=OPERATIONS)
+            while cuts < FIRST_CUTS:
+                time.sleep(random_.uniform(0.3, 1.5))
+                cuts += bool(mirror.server.kill_sessions())
+            writers.wait()
+            wait_until_equal(mirror.source, mirror.target)
+            program.stop()
         report(f"{cuts} cuts", mirror.source, begun)
 
 
