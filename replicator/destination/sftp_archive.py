@@ -61,7 +61,7 @@ class Archive:
                 self._add(folder, name)
             else:
                 unfit.append(job)
-            if self.size_bytes >= enough_bytes:
+            if self.size_bytes + self._members_bytes >= enough_bytes:
                 break
         return unfit
 

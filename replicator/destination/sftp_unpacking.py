@@ -104,12 +104,11 @@ class _Batch:
 
     def _send(self, archive: Archive) -> None:
         self._shell.announce(archive.close())
-        share = archive.file_bytes / archive.size_bytes
         for piece in archive.pieces:
             acquire_in_steps(self._limiter, len(piece))
             self._shell.send(piece)
-            self._observer.bytes_moved(round(share * len(piece)))
         archive.pieces.clear()
+        self._observer.bytes_moved(archive.file_bytes)
         self._under_way.append(archive)
 
     def _finish(self) -> list[FolderJob]:

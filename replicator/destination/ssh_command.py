@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from replicator.destination.ssh_library import paramiko
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_login import SshLine
 
 _RECEIVE_BYTES: Final = 64 << 10
+#: A timeout of nothing would be none at all.
+_LEAST_SECONDS: Final = 0.001
 
 
 class RemoteCommand:
@@ -53,10 +56,11 @@ class RemoteCommand:
     def answers(self, line: bytes, patience_seconds: float | None = None) -> bool:
         """Wait until it says that line, whatever it says before; False if it ended instead.
 
-        With `patience_seconds`, one that says nothing for so long is ended.
+        One that has not said it after `patience_seconds`, if that is given, is ended.
         """
+        deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
         while not self._has_said(line):
-            if not self._receive(patience_seconds):
+            if not self._receive(deadline):
                 return False
         return True
 
@@ -73,23 +77,27 @@ class RemoteCommand:
                 return True
         return False
 
-    def _receive(self, patience_seconds: float | None) -> bool:
+    def _receive(self, deadline: float | None) -> bool:
         with self._line.translated("wait for a command"):
             if self._channel is None:
                 return False
             self._drop_errors()
-            self._channel.settimeout(patience_seconds or self._line.guard.timeout_seconds)
+            if deadline is not None:
+                self._channel.settimeout(max(deadline - time.monotonic(), _LEAST_SECONDS))
             try:
                 data = self._channel.recv(_RECEIVE_BYTES)
             except TimeoutError:
-                if patience_seconds is None:
+                if deadline is None:
                     raise
                 data = b""
-            if not data:
+            finally:
+                self._channel.settimeout(self._line.guard.timeout_seconds)
+            if not data or (deadline is not None and time.monotonic() > deadline):
                 self._end()
+                return False
             # Of what is no answer nothing is kept for long.
             self._said = self._said[-_RECEIVE_BYTES:] + data
-            return bool(data)
+            return True
 
     def _drop_errors(self) -> None:
         # They are for people. Unread, they would stop the command in the end.

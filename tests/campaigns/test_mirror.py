@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,8 +20,10 @@ from tests.support.program import RunningProgram, run_program
 from tests.support.trees import differences, look_at, wait_until_equal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.mirroring import Mirrored
     from tests.support.openssh import ServerOptions
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
@@ -38,6 +41,17 @@ def account(seed: int) -> ServerOptions:
     return with_shell() if seed % 2 else SFTP_ALONE
 
 
+@contextmanager
+def running(tmp_path: Path, seed: int) -> Iterator[tuple[Mirrored, RunningProgram]]:
+    """Yield a mirror, and the service that has compared it once."""
+    with (
+        mirrored(tmp_path, options=account(seed)) as mirror,
+        RunningProgram("run", "-c", mirror.config) as program,
+    ):
+        program.wait_for("mirror.compared")
+        yield mirror, program
+
+
 def report(title: str, source: Path, begun: float) -> None:
     print(f"\n{title}: {len(look_at(source))} paths in the end, {time.monotonic() - begun:.0f} s")  # noqa: T201
 
@@ -45,11 +59,7 @@ def report(title: str, source: Path, begun: float) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_both_trees_are_equal_after_many_changes(tmp_path: Path, seed: int) -> None:
     begun = time.monotonic()
-    with (
-        mirrored(tmp_path, options=account(seed)) as mirror,
-        RunningProgram("run", "-c", mirror.config) as program,
-    ):
-        program.wait_for("mirror.compared")
+    with running(tmp_path, seed) as (mirror, program):
         mirror.write(seed=seed, operations=OPERATIONS).wait()
         wait_until_equal(mirror.source, mirror.target)
         # Nothing of it was the work of a comparison.
@@ -61,11 +71,7 @@ def test_both_trees_are_equal_after_many_changes(tmp_path: Path, seed: int) -> N
 @pytest.mark.parametrize("seed", CUT_SEEDS)
 def test_the_same_with_connections_cut(tmp_path: Path, seed: int) -> None:
     begun, cuts, random_ = time.monotonic(), 0, random.Random(seed)
-    with (
-        mirrored(tmp_path, options=account(seed)) as mirror,
-        RunningProgram("run", "-c", mirror.config) as program,
-    ):
-        program.wait_for("mirror.compared")
+    with running(tmp_path, seed) as (mirror, program):
         writers = mirror.write(seed=seed, operations=OPERATIONS)
         while writers.are_writing:
             time.sleep(random_.uniform(0.2, 3))

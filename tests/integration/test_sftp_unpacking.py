@@ -151,6 +151,7 @@ CUT_SHORT = "[ $call -ne 3 ] || { head -c 65536; kill -9 $$; }"
         ("dd", CUT_SHORT),
         ("sh", FAILS_AT_ONCE),
         ("sh", "sleep 60"),  # as if it waited for a person
+        ("sh", "yes"),
     ],
 )
 def test_a_broken_command(mirror: Mirrored, tools: Tools, tool: str, script: str) -> None:

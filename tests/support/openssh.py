@@ -235,8 +235,11 @@ class OpenSshServer:
             "MaxStartups 100",
             f"MaxSessions {self.options.most_sessions}",
         ]
+        # What the account's owner has in his start files is none of a test's business.
+        environment = f"HOME={self.folder}"
         if self.options.tools:
-            lines.append(f"SetEnv PATH={self.options.tools}:/usr/bin:/bin")
+            environment += f" PATH={self.options.tools}:/usr/bin:/bin"
+        lines.append(f"SetEnv {environment}")
         if self.options.sftp:
             lines.append(f"Subsystem sftp {internal}")
         if self.options.prints:
