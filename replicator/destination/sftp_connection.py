@@ -43,6 +43,9 @@ _MOST_WRITTEN_BYTES = 4 << 20
 _MOST_READ_BYTES = 8 << 20
 # Several pieces are asked for at once: a small packet costs as much as a large one, and a wait for other threads.
 _ENOUGH_READ_BYTES = 6 << 20
+# Source: process_readdir in sftp-server.c. Both halves of OpenSSH are looked for: its SSH server may start another
+# SFTP server.
+_OPENSSH_PAGE_NAMES = 100
 _FLUSH_AT_BYTES = 256 * 1024
 _LAST_NUMBER = 0xFFFFFFFF
 _LARGEST_HEAD_BYTES = 1024
@@ -88,6 +91,12 @@ class SftpConnection:
             raise
 
     # --- sending -------------------------------------------------------------------------------------
+
+    @property
+    def full_page_names(self) -> int | None:
+        """How many names the server puts into a part of a listing that has more to come; None if nobody knows."""
+        is_openssh = "OpenSSH" in self._stream.server_software and protocol.POSIX_RENAME in self.extensions
+        return _OPENSSH_PAGE_NAMES if is_openssh else None
 
     @property
     def in_flight(self) -> int:

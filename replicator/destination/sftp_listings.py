@@ -25,7 +25,8 @@ _OPENDIR, _READDIR = int(RequestType.OPENDIR), int(RequestType.READDIR)
 # With a tenth of a second to the server and back, hundreds of folders a second. A server that lets a session have
 # few open files lets it have more than that.
 _MOST_FOLDERS = 192
-# One for the names and one for the end, which is all that a small folder needs.
+# One for the names and one for the end, which is all that a small folder needs; none for the end where a part that
+# is not full is known to be the last: that is a quarter of all requests.
 _FIRST_READS = 2
 _MOST_READS = 8
 # How long a folder counts as one after it was listed as such, and how many are remembered.
@@ -41,6 +42,7 @@ class _Listing:
     __slots__ = (
         "_connection",
         "_finished",
+        "_full_page_names",
         "_handle",
         "_unanswered",
         "ended",
@@ -59,6 +61,7 @@ class _Listing:
         self.entries: list[Entry] = []
         self.refused: Reply | None = None
         self._connection = connection
+        self._full_page_names = connection.full_page_names
         self._finished = finished
         self._handle = b""
         self._unanswered = 0
@@ -76,7 +79,7 @@ class _Listing:
         if isinstance(reply, Handle):
             self._handle = reply.value
             if self.is_folder:
-                self._read(_FIRST_READS)
+                self._read(1 if self._full_page_names else _FIRST_READS)
                 return
             self._connection.post_short(_CLOSE, self._handle, _ignore)
         else:
@@ -95,13 +98,18 @@ class _Listing:
             return
         if isinstance(reply, Names):
             self.entries += entries_of(reply)
-            if len(reply.entries) >= _LONG_PAGE_NAMES:
+            if self._full_page_names and len(reply.entries) < self._full_page_names:
+                self._close()
+            elif len(reply.entries) >= _LONG_PAGE_NAMES:
                 self._read(min(2, _MOST_READS - self._unanswered))
             elif not self._unanswered:
                 self._read(1)
             return
         if not (isinstance(reply, Status) and reply.code == StatusCode.EOF):
             self.refused = reply
+        self._close()
+
+    def _close(self) -> None:
         self._connection.post_short(_CLOSE, self._handle, _ignore)
         self._end()
 

@@ -59,6 +59,11 @@ class SftpStream:
         return self._line.label
 
     @property
+    def server_software(self) -> str:
+        """What the SSH server says that it is, such as `SSH-2.0-OpenSSH_9.2p1`."""
+        return str(self._line.transport.remote_version)
+
+    @property
     def has_received(self) -> bool:
         """Whether `receive` would not wait."""
         return bool(self._channel.recv_ready())
