@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from replicator.destination import sftp_protocol as protocol
 from replicator.destination.paths import part_of
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_route import SftpSettings
     from replicator.destination.shared_batch import FolderBatch, TransferBatch
 
+#: Of files that are so large on average, sending them is what takes long.
+_LARGE_FILE_BYTES: Final = 8 << 10
+
 
 class SftpBulk:
     """Moves files over a session that others use too, and over those of its helpers."""
@@ -56,8 +59,8 @@ class SftpBulk:
         self._unpacking = Unpacking(connection)
         # What an earlier connection had begun the server may still be at, if it has not noticed that it is over.
         self._part_suffix = f"-{secrets.token_hex(4)}".encode()
-        #: With helpers this connection sends little, and at once.
-        self._unpacks_from_files = sharing.from_files if sharing.connections == 1 else None
+        self._has_helpers = sharing.connections > 1
+        self._unpacks_from_files = sharing.from_files
 
     def upload(self, uploads: Sequence[Upload], observer: TransferObserver) -> None:
         """Store local files."""
@@ -72,9 +75,15 @@ class SftpBulk:
         self._account.need(protocol.POSIX_RENAME)
         jobs = [self._folder_job(place, item) for place, item in enumerate(uploads)]
         files = sum(len(job.files) for job in jobs)
-        unpacks = self._unpacks_from_files is not None and files >= self._unpacks_from_files
+        size_bytes = sum(job.size_bytes for job in jobs)
+        # With a helper there this process has enough to do with finding out what else is to be sent.
+        takes_part = not self._has_helpers or size_bytes >= files * _LARGE_FILE_BYTES
+        unpacks = takes_part and files >= self._unpacks_from_files
         self._helpers.upload_folders(
-            jobs, uploads, observer, lambda batch: self._send_folders(batch, unpacks=unpacks)
+            jobs,
+            uploads,
+            observer,
+            lambda batch: self._send_folders(batch, takes_part=takes_part, unpacks=unpacks),
         )
 
     def copy(self, links: Sequence[Link]) -> None:
@@ -98,9 +107,8 @@ class SftpBulk:
     def _fetch(self, batch: TransferBatch[Fetch]) -> None:
         Downloader(self._connection, label=self._label, observer=batch, limiter=self._limiter).run(batch.items())
 
-    def _send_folders(self, batch: FolderBatch[FolderJob], *, unpacks: bool) -> None:
-        # With a helper there this process has enough to do with finding out what else is to be sent.
-        jobs: Iterable[FolderJob] = batch.items_while_alone()
+    def _send_folders(self, batch: FolderBatch[FolderJob], *, takes_part: bool, unpacks: bool) -> None:
+        jobs: Iterable[FolderJob] = batch.items() if takes_part else batch.items_while_alone()
         if unpacks:
             jobs = self._unpacking.send(jobs, observer=batch, limiter=self._limiter)
         SmallFiles(self._connection, observer=batch, limiter=self._limiter).run(jobs)

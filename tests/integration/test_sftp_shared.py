@@ -283,6 +283,7 @@ def test_helpers_end_when_their_starter_is_killed(server: OpenSshServer) -> None
 # --- compression -------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone  # it counts all bytes of the loopback interface
 def test_with_compression_less_goes_over_the_wire(server: OpenSshServer, name: str, tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"the same again and again " * 200_000)
