@@ -33,6 +33,7 @@ from replicator.destination.values import (
     SmallFile,
     SymbolicLink,
     Upload,
+    storable_seconds,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ __all__ = [
     "SymbolicLink",
     "TransferObserver",
     "Upload",
+    "storable_seconds",
 ]
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replicator.destination import tar_archive
 from replicator.destination.local_files import SmallFileReader
-from replicator.destination.sftp_folder_job import Folder, stored_seconds
+from replicator.destination.sftp_folder_job import Folder
 from replicator.destination.tar_archive import TarMembers
+from replicator.destination.values import storable_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ BLOCK_BYTES: Final = 64 << 10
 _SUFFIX: Final = b"-tar"
 _PIECE_BYTES: Final = 256 << 10
 _UNFINISHED_MODE: Final = 0o700
+_NANOSECONDS: Final = 1_000_000_000
 
 
 class Place(NamedTuple):
@@ -95,7 +97,7 @@ class Archive:
                 data = reader.read(source, size_bytes, modified_ns, inode)
                 folder.is_done.append(data is not None)
                 if data is not None:
-                    header = files.header(target, size_bytes, mode, stored_seconds(modified_ns))
+                    header = files.header(target, size_bytes, mode, storable_seconds(modified_ns // _NANOSECONDS))
                     members += (header, data, tar_archive.padding(size_bytes))
                     self._members_bytes += len(header) + size_bytes
         self.folders.append(folder)

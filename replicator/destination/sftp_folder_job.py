@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_protocol import Request
 
 _OK: Final = int(StatusCode.OK)
-_NANOSECONDS: Final = 1_000_000_000
-_LAST_SECOND: Final = 0xFFFF_FFFF
 
 #: The fields of a `SmallFile`.
 PlainFile = tuple[str, int, int, int, int]
@@ -35,12 +33,6 @@ class FolderJob(NamedTuple):
     is_new: bool
     #: What a new folder carries.
     attributes: FileAttributes | None
-
-
-def stored_seconds(modified_ns: int) -> int:
-    """Return a modification time as all destinations keep it, see `FileAttributes`."""
-    seconds = modified_ns // _NANOSECONDS
-    return seconds if 0 <= seconds <= _LAST_SECOND else min(max(seconds, 0), _LAST_SECOND)
 
 
 class Answers:

@@ -17,10 +17,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from replicator.destination import sftp_protocol as protocol
-from replicator.destination.interface import BulkObserver
+from replicator.destination.interface import BulkObserver, storable_seconds
 from replicator.destination.local_files import SmallFileReader
 from replicator.destination.rate_limit import acquire_in_steps
-from replicator.destination.sftp_folder_job import Answers, Folder, stored_seconds
+from replicator.destination.sftp_folder_job import Answers, Folder
 from replicator.destination.sftp_replies import StatusCode
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _MOST_OPEN_BYTES: Final = 1 << 20
 _FOLDER_MODE: Final = 0o700
 _UNFINISHED_MODE: Final = 0o600
 _OK: Final = int(StatusCode.OK)
+_NANOSECONDS: Final = 1_000_000_000
 #: Requests of the second stage.
 _WHOLE: Final = 3
 _CLOSE_ONLY: Final = 1
@@ -210,7 +211,7 @@ class _CreatedFolder(Folder):
                     run.add(protocol.close(handle))
                     self._asked.append(_CLOSE_ONLY)
                     continue
-                seconds = stored_seconds(modified_ns)
+                seconds = storable_seconds(modified_ns // _NANOSECONDS)
                 run.fill(handle, data, protocol.mode_time_and_owner(mode, seconds, owner))
                 self._asked.append(_WHOLE)
                 sent_bytes += len(data)

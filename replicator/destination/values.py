@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 #: What any server takes in one request: larger files are none of a `FolderUpload`.
 SMALL_FILE_BYTES = 32 * 1024
 
-_LAST_SECOND = 0xFFFFFFFF
+# What SFTP version 3 can carry.
+_LAST_SECOND = 0xFFFF_FFFF
+
+
+def storable_seconds(seconds: int) -> int:
+    """Return a modification time as all destinations can keep it: no earlier than 1970, no later than 2106."""
+    return seconds if 0 <= seconds <= _LAST_SECOND else min(max(seconds, 0), _LAST_SECOND)
 
 
 class EntryKind(Enum):
@@ -42,8 +48,8 @@ class FileAttributes(NamedTuple):
 
     @property
     def stored_seconds(self) -> int:
-        """`modified_seconds` as all destinations keep it, in 32 bits: no earlier than 1970, no later than 2106."""
-        return min(max(self.modified_seconds, 0), _LAST_SECOND)
+        """`modified_seconds` as all destinations keep it."""
+        return storable_seconds(self.modified_seconds)
 
 
 class Entry(NamedTuple):

@@ -222,7 +222,7 @@ class Comparison:
         """Take what is not equal into the batch; say whether that may change the folder's own time."""
         plan = plan_folder(
             local,
-            there.values(),
+            there,
             fresh=fresh,
             with_owner=self._applier.with_owner,
             is_excluded=self._is_excluded(visit.path) if self._excludes else None,

@@ -9,16 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from replicator.destination.interface import EntryKind, FileAttributes, Owner
+from replicator.destination.interface import EntryKind, FileAttributes, Owner, storable_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from replicator.destination.interface import Entry
 
 _NANOSECONDS: Final = 1_000_000_000
-#: What SFTP version 3 can carry.
-_LAST_SECOND: Final = 0xFFFF_FFFF
 
 
 class LocalEntry(NamedTuple):
@@ -37,7 +35,7 @@ class LocalEntry(NamedTuple):
     @property
     def modified_seconds(self) -> int:
         """The modification time as a destination holds it."""
-        return min(max(self.modified_ns // _NANOSECONDS, 0), _LAST_SECOND)
+        return storable_seconds(self.modified_ns // _NANOSECONDS)
 
     def attributes(self, *, with_owner: bool) -> FileAttributes:
         """Return what the destination is to hold besides the content."""
@@ -98,7 +96,7 @@ class FolderPlan:
 
 def plan_folder(
     local: Mapping[str, LocalEntry],
-    remote: Iterable[Entry],
+    remote: Mapping[str, Entry],
     *,
     fresh: bool,
     with_owner: bool,
@@ -109,32 +107,18 @@ def plan_folder(
     With `fresh`, files of equal size and time are sent all the same.
     """
     plan = FolderPlan()
-    # For most of a hundred thousand names all is equal: what each of them costs, the whole comparison costs.
     missing = dict(local)
-    take, file = missing.pop, EntryKind.FILE
-    known_owner, user_id, group_id = None, -1, -1
-    for entry in remote:
-        name, kind, size_bytes, modified_seconds, mode, owner = entry
-        ours = take(name, None)
-        if ours is None or ours.kind is not file or kind is not file:
-            _add_other(plan, ours, entry, is_known=name in local, is_excluded=is_excluded)
+    for name, entry in remote.items():
+        ours = missing.pop(name, None)
+        if ours is None or ours.kind is not EntryKind.FILE or entry.kind is not EntryKind.FILE:
+            _add_other(plan, ours, entry, is_excluded=is_excluded)
             continue
         if ours.links > 1:
             plan.linked.append(name)
-        if (
-            fresh
-            or ours.size_bytes != size_bytes
-            # The former is what it is but for times that no destination can hold.
-            or (ours.modified_ns // _NANOSECONDS != modified_seconds and ours.modified_seconds != modified_seconds)
-        ):
+        if fresh or ours.size_bytes != entry.size_bytes or ours.modified_seconds != entry.modified_seconds:
             plan.send.append(name)
-        elif ours.mode != mode:
+        elif ours.differs(entry, with_owner=with_owner):
             plan.adjust.append(name)
-        elif with_owner and owner is not None:
-            if owner is not known_owner:  # names that come together have the same one
-                known_owner, user_id, group_id = owner, owner.user_id, owner.group_id
-            if ours.user_id != user_id or ours.group_id != group_id:
-                plan.adjust.append(name)
     for name, ours in missing.items():
         _add_missing(plan, name, ours)
     return plan
@@ -145,13 +129,10 @@ def _add_other(
     ours: LocalEntry | None,
     entry: Entry,
     *,
-    is_known: bool,
     is_excluded: Callable[[str, bool], bool] | None,
 ) -> None:
-    """Place a name at the destination that is no file on both sides. `is_known`: it is one here, too."""
+    """Place a name at the destination that is no file on both sides."""
     name, is_folder = entry.name, entry.kind is EntryKind.FOLDER
-    if ours is None and is_known:
-        return  # it was listed twice, as happens when a folder changes meanwhile
     if ours is None or ours.kind is EntryKind.OTHER:
         if is_excluded is None or not is_excluded(name, is_folder):
             plan.surplus[name] = is_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,10 @@ from replicator.service.precedence import BulkPace, SteadyPace
 from tests.support.mirror_in_memory import MirrorInMemory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from replicator.destination.interface import Entry
 
 
 @pytest.fixture
@@ -48,6 +52,27 @@ def test_what_events_ask_for_does_not_wait_for_a_publish(mirror: MirrorInMemory)
     with mirror.precedence.publishing():
         mirror.look_at("file")
         assert mirror.names() == {"file"}
+
+
+def test_names_that_are_listed_twice_count_once(mirror: MirrorInMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As happens when a folder changes while it is read."""
+    (mirror.source / "folder").mkdir()
+    for name in ("equal", "changed", "folder/below"):
+        (mirror.source / name).write_text("old")
+    mirror.now = time.time() + 10
+    mirror.compare()
+    (mirror.source / "changed").write_text("new and longer")
+    list_folders = mirror.there.list_folders
+
+    def list_twice(folders: Iterable[str]) -> Iterator[tuple[str, list[Entry] | None]]:
+        return ((folder, entries and entries * 2) for folder, entries in list_folders(folders))
+
+    monkeypatch.setattr(mirror.there, "list_folders", list_twice)
+    before = mirror.session.counts
+    mirror.compare()
+    assert mirror.names() == {"equal", "changed", "folder"}
+    assert mirror.session.counts.files == before.files + 1
+    assert mirror.session.counts.deletes == 0
 
 
 def test_a_time_that_was_left_a_second_early_is_set_after_a_break(mirror: MirrorInMemory) -> None:

@@ -47,7 +47,7 @@ def entry(name: str = "file", **changes: object) -> Entry:
 
 
 def plan(local: dict[str, LocalEntry], there: dict[str, Entry], *, with_owner: bool) -> FolderPlan:
-    return plan_folder(local, there.values(), fresh=False, with_owner=with_owner, is_excluded=None)
+    return plan_folder(local, there, fresh=False, with_owner=with_owner, is_excluded=None)
 
 
 def test_all_names_where_there_is_nothing_to_compare_with(folder: Path) -> None:

@@ -28,7 +28,8 @@ def remote(name: str, kind: EntryKind = FILE, size: int = 5, seconds: int = 1000
 def plan(
     here: dict[str, LocalEntry], there: list[Entry], *, fresh: bool = False, with_owner: bool = False
 ) -> FolderPlan:
-    return plan_folder(here, there, fresh=fresh, with_owner=with_owner, is_excluded=None)
+    names = {entry.name: entry for entry in there}
+    return plan_folder(here, names, fresh=fresh, with_owner=with_owner, is_excluded=None)
 
 
 def test_what_is_equal_needs_nothing() -> None:
@@ -62,12 +63,6 @@ def test_another_kind_of_thing_is_replaced_by_a_rename_or_is_in_the_way() -> Non
 def test_sockets_are_left_out_and_what_lies_in_their_place_is_surplus() -> None:
     found = plan({"a": local(OTHER), "b": local(OTHER)}, [remote("a")])
     assert (found.special, found.surplus) == (["a", "b"], {"a": False})
-
-
-def test_a_name_that_was_listed_twice_counts_once() -> None:
-    here = {"a": local(), "b": local(), "c": local(FOLDER), "d": local(LINK)}
-    there = [remote("a"), remote("b", size=6), remote("c", FOLDER), remote("d", LINK)]
-    assert plan(here, [*there, *there]) == plan(here, there)
 
 
 def test_files_with_several_names_are_told_whatever_is_there() -> None:
