@@ -21,7 +21,6 @@ BLOCK_BYTES: Final = 64 << 10
 # What is unpacked has names of its own: a tar that went on after all must not get at what is sent in another way.
 _SUFFIX: Final = b"-tar"
 _PIECE_BYTES: Final = 256 << 10
-_UNFINISHED_MODE: Final = 0o700
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -84,11 +83,6 @@ class Archive:
         job, members = folder.job, self._members
         if job.is_new:
             files, targets = TarMembers(name, job.owner), folder.names
-            own = job.attributes
-            if own is None:
-                members.append(tar_archive.folder_header(name, _UNFINISHED_MODE, 0, None))
-            else:
-                members.append(tar_archive.folder_header(name, own.mode, own.stored_seconds, own.owner))
         else:
             files, start = TarMembers(b"", job.owner), len(self._place.folder) + 1
             targets = [part[start:] for part in folder.parts]
@@ -100,6 +94,9 @@ class Archive:
                     header = files.header(target, size_bytes, mode, storable_seconds(modified_ns // _NANOSECONDS))
                     members += (header, data, tar_archive.padding(size_bytes))
                     self._members_bytes += len(header) + size_bytes
+        if (own := job.attributes) is not None:
+            # Last, for BusyBox sets no time again that a file in it has changed. All tars make what is above a file.
+            members.append(tar_archive.folder_header(name, own.mode, own.stored_seconds, own.owner))
         self.folders.append(folder)
         self.file_bytes += job.size_bytes
         if self._members_bytes >= _PIECE_BYTES:

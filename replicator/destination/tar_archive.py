@@ -48,7 +48,7 @@ class TarMembers:
 
 
 def folder_header(folder: bytes, mode: int, seconds: int, owner: Owner | None) -> bytes:
-    """Return a folder as a member, which comes before those that lie in it."""
+    """Return a folder as a member."""
     return TarMembers(b"", owner, kind=_FOLDER).header(folder, 0, mode, seconds)
 
 

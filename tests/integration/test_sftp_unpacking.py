@@ -97,6 +97,22 @@ def test_small_files_are_unpacked(mirror: Mirrored, tools: Tools) -> None:
     assert {path.stat().st_uid for path in mirror.target.rglob("*")} == {os.geteuid()}
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"tar": "/usr/bin/busybox tar", "dd": "/usr/bin/busybox dd", "sh": "/usr/bin/busybox sh"},
+        {"tar": "/usr/bin/bsdtar"},
+    ],
+    ids=["BusyBox", "bsdtar"],
+)
+def test_other_implementations_of_the_commands(mirror: Mirrored, tools: Tools, others: dict[str, str]) -> None:
+    for name, command in others.items():
+        tools.add(name, f'exec {command} "$@"')
+    fill(mirror.source)
+    mirror_once(mirror)
+    assert tools.calls("tar") > 3
+
+
 def test_names_and_contents_are_never_commands(mirror: Mirrored, tools: Tools, tmp_path: Path) -> None:
     tools.add("tar")
     trap = tmp_path / "trap"
