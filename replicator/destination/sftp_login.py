@@ -131,7 +131,9 @@ def log_in(settings: SftpSettings) -> SshLine:
 
 def _connect(line: SshLine, hop: Hop) -> socket.socket:
     with line.translated(f"connect to {hop.name}", hint=_UNREACHABLE_HINT):
-        sock = socket.create_connection((hop.host, hop.port), timeout=line.guard.timeout_seconds)
+        # Text would have the tables of international names loaded, which takes as long as connecting.
+        host = hop.host.encode() if hop.host.isascii() else hop.host
+        sock = socket.create_connection((host, hop.port), timeout=line.guard.timeout_seconds)  # type: ignore[arg-type]  # as getaddrinfo, it takes both
         line.add_socket(sock)
         # Small requests are answered 30 ms later without this.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
