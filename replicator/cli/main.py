@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-# Before any other part, and Typer, has pydantic make something.
+# Libraries, before any other part loads them whole.
 from replicator.config import validation_library  # isort: skip
+from replicator.cli import typer_library  # isort: skip
 
 # In the order of the help.
 from replicator.cli import service_commands  # isort: skip
@@ -28,6 +29,7 @@ __all__ = [
     "replica_commands",
     "service_commands",
     "status_command",
+    "typer_library",
     "validation_library",
 ]
 

@@ -46,7 +46,7 @@ _DATABASES = (
     "replicator.service.transfer",
 )
 #: Of helper processes, hosts with international names, and destinations that are tried again.
-_SELDOM = ("encodings.idna", "multiprocessing", "replicator.destination.sftp_helper", "tenacity")
+_SELDOM = ("encodings.idna", "multiprocessing", "replicator.destination.sftp_helper", "subprocess", "tenacity")
 #: Of a service that goes on, for some settings.
 _STEADY = ("http.client", "http.server", "pathspec", "prometheus_client", "watchdog")
 _SSH = ("cryptography", "paramiko", "replicator.destination.sftp")
