@@ -1,6 +1,6 @@
 """What libraries load and this program uses seldom or never, which is a third of what there is to load.
 
-Both are for the first import of a library, and change nothing of what has been loaded already.
+All are for the first import of a library, and change nothing of what has been loaded already.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ def loaded_on_use(name: str) -> Iterator[None]:
 def missing(name: str) -> Iterator[None]:
     """Within the context, a module that a library can do without seems not to be installed."""
     with _in_its_place(name, None):
+        yield
+
+
+@contextmanager
+def replaced(name: str, **attributes: object) -> Iterator[None]:
+    """Within the context, the module has nothing but these attributes."""
+    other = ModuleType(name)
+    vars(other).update(attributes)
+    with _in_its_place(name, other):
         yield
 
 

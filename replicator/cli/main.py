@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+# Libraries, before any other part loads them whole.
+from replicator.config import validation_library  # isort: skip
+from replicator.cli import typer_library  # isort: skip
+
 # In the order of the help.
 from replicator.cli import service_commands  # isort: skip
 from replicator.cli import status_command  # isort: skip
@@ -18,7 +22,16 @@ from replicator.service.collector import collect_seldom
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["demo_command", "drill_command", "main", "replica_commands", "service_commands", "status_command"]
+__all__ = [
+    "demo_command",
+    "drill_command",
+    "main",
+    "replica_commands",
+    "service_commands",
+    "status_command",
+    "typer_library",
+    "validation_library",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -10,8 +10,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import tenacity
-
 from replicator.destination.restartable import FolderProgress, RestartableListing, TransferProgress
 from replicator.errors import (
     ConnectionLostError,
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
     from types import TracebackType
     from typing import Self
+
+    import tenacity
 
     from replicator.destination.interface import (
         Append,
@@ -266,6 +266,11 @@ class RetryingDestination:
         self, act: Callable[[Destination], _Result], may_retry: Callable[[], bool] = lambda: True
     ) -> _Result:
         self._is_broken_off = False
+        if self._policy.attempts == 1:
+            return self._attempt(act)
+        # Loaded here because mirrors, which try again on their own, do without.
+        import tenacity  # noqa: PLC0415
+
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._policy.attempts),
             wait=tenacity.wait_exponential(

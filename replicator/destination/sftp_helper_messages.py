@@ -6,7 +6,6 @@ The helper asks, and waits for the answer: `Take` for `Work`, `NeedBytes` for `G
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,15 +16,8 @@ if TYPE_CHECKING:
     from replicator.destination.sftp_folder_job import FolderJob
     from replicator.destination.sftp_job import Job
     from replicator.destination.sftp_route import SftpSettings
+    from replicator.destination.shared_batch import Direction
     from replicator.errors import ReplicatorError, SourceError
-
-
-class Direction(Enum):
-    """Which way a batch goes."""
-
-    UPLOAD = "upload"
-    UPLOAD_FOLDERS = "upload folders"
-    DOWNLOAD = "download"
 
 
 # --- to the helper -----------------------------------------------------------------------------------

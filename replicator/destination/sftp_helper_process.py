@@ -17,7 +17,6 @@ from replicator.destination.sftp_connection import SftpConnection
 from replicator.destination.sftp_download import Downloader
 from replicator.destination.sftp_helper_messages import (
     Begin,
-    Direction,
     Ended,
     FromHelper,
     Grant,
@@ -34,6 +33,7 @@ from replicator.destination.sftp_helper_messages import (
 from replicator.destination.sftp_small_files import SmallFiles
 from replicator.destination.sftp_unpacking import Unpacking
 from replicator.destination.sftp_upload import Uploader
+from replicator.destination.shared_batch import Direction
 from replicator.errors import ReplicatorError
 
 if TYPE_CHECKING:

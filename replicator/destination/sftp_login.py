@@ -12,6 +12,7 @@ import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from replicator.destination.prompt_socket import PromptSocket
 from replicator.destination.sftp_known_hosts import HostKey, Verdict, judge, keys_of
 from replicator.destination.sftp_route import Hop, SftpSettings, route_to
 from replicator.destination.sftp_user_keys import UserKeys
@@ -131,7 +132,10 @@ def log_in(settings: SftpSettings) -> SshLine:
 
 def _connect(line: SshLine, hop: Hop) -> socket.socket:
     with line.translated(f"connect to {hop.name}", hint=_UNREACHABLE_HINT):
-        sock = socket.create_connection((hop.host, hop.port), timeout=line.guard.timeout_seconds)
+        # Text would have the tables of international names loaded, which takes as long as connecting.
+        host = hop.host.encode() if hop.host.isascii() else hop.host
+        address = host, hop.port
+        sock = PromptSocket(socket.create_connection(address, timeout=line.guard.timeout_seconds))  # type: ignore[arg-type]  # as getaddrinfo, it takes both
         line.add_socket(sock)
         # Small requests are answered 30 ms later without this.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

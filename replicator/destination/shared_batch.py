@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from replicator.destination.interface import BulkObserver, FolderObserver, TransferObserver
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 _Observer = TypeVar("_Observer", bound=BulkObserver)
+
+
+class Direction(Enum):
+    """Which way a batch goes."""
+
+    UPLOAD = "upload"
+    UPLOAD_FOLDERS = "upload folders"
+    DOWNLOAD = "download"
 
 
 class SharedBatch(Generic[_Item, _Observer]):

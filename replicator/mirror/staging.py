@@ -106,6 +106,6 @@ class Staging:
         self._destination.write_bytes(probe, b"")
         stranger = Owner(user_id=1, group_id=1)
         self._destination.set_attributes([(probe, FileAttributes(_PROBE_MODE, 0, stranger))])
-        found = [entry for entry in self._destination.list_folder(self._parts) if entry.name == probe.name]
-        self._destination.remove_tree(probe)
-        return any(entry.kind is EntryKind.FILE and entry.owner == stranger for entry in found)
+        (found,) = self._destination.look_up([probe])
+        self._destination.remove_files([probe])
+        return found is not None and found.kind is EntryKind.FILE and found.owner == stranger

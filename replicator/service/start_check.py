@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from replicator.service.check_result import CheckStatus
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
@@ -43,6 +41,9 @@ class StartCheck:
         self._stop.set()
 
     def _run(self) -> None:
+        # Loaded here because a single pass does without.
+        from replicator.service.check_result import CheckStatus  # noqa: PLC0415
+
         found = Counter[CheckStatus]()
         for result in self._check():
             if self._stop.is_set():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.lazy_imports import loaded_on_use, missing
+from replicator.lazy_imports import loaded_on_use, missing, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,14 @@ def test_a_part_that_seems_to_be_missing_is_there_afterwards() -> None:
     assert importlib.import_module(PART).answer == 42
 
 
-@pytest.mark.parametrize("context", [loaded_on_use, missing])
+def test_another_part_is_there_only_for_a_while() -> None:
+    with replaced(PART, answer=43):
+        library = importlib.import_module(LIBRARY)
+    assert library.part.answer == 43
+    assert importlib.import_module(PART).answer == 42
+
+
+@pytest.mark.parametrize("context", [loaded_on_use, missing, replaced])
 def test_what_has_been_loaded_already_stays(context: Callable[[str], AbstractContextManager[None]]) -> None:
     part = importlib.import_module(PART)
     with context(PART):
