@@ -95,7 +95,7 @@ class Archive:
                     members += (header, data, tar_archive.padding(size_bytes))
                     self._members_bytes += len(header) + size_bytes
         if (own := job.attributes) is not None:
-            # Last, for BusyBox leaves the time as a file has changed it. Any tar makes what is missing above a file.
+            # Last, for BusyBox leaves the time as a file has changed it. Every tar makes folders that are missing.
             members.append(tar_archive.folder_header(name, own.mode, own.stored_seconds, own.owner))
         self.folders.append(folder)
         self.file_bytes += job.size_bytes

@@ -111,6 +111,8 @@ def kind_of(found: Attributes) -> EntryKind:
     return kind_of_mode(found.permissions or 0)
 
 
-def entries_of(page: Names) -> list[Entry]:
+def entries_of(page: Names) -> Sequence[Entry]:
     """Return what a part of a listing tells, `.` and `..` left out."""
+    if [entry[0] for entry in page.entries[:2]] == [".", ".."]:  # most of the time
+        return page.entries[2:]
     return [entry for entry in page.entries if entry[0] not in {".", ".."}]
