@@ -53,7 +53,14 @@ class _Listing:
         "refused",
     )
 
-    def __init__(self, connection: SftpConnection, folder: str, path: bytes, finished: deque[_Listing]) -> None:
+    def __init__(
+        self,
+        connection: SftpConnection,
+        folder: str,
+        path: bytes,
+        finished: deque[_Listing],
+        full_page_names: int | None,
+    ) -> None:
         self.folder = folder
         self.path = path
         self.is_folder = True
@@ -61,7 +68,7 @@ class _Listing:
         self.entries: list[Entry] = []
         self.refused: Reply | None = None
         self._connection = connection
-        self._full_page_names = connection.full_page_names
+        self._full_page_names = full_page_names
         self._finished = finished
         self._handle = b""
         self._unanswered = 0
@@ -158,10 +165,12 @@ class SftpListings:
         finished: deque[_Listing] = deque()
         # Of no use beyond this call: who asked may change the tree then.
         known = _KnownFolders()
+        full_page_names = self._connection.full_page_names
         under_way = 0
         while True:
             while under_way < _MOST_FOLDERS and (folder := next(more, None)) is not None:
-                listing = _Listing(self._connection, folder, self._account.path(folder), finished)
+                path = self._account.path(folder)
+                listing = _Listing(self._connection, folder, path, finished, full_page_names)
                 # The base alone may be a link.
                 listing.begin(is_known=known.has(listing.path) or not folder)
                 under_way += 1

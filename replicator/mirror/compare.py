@@ -334,6 +334,10 @@ class Comparison:
 
     def _is_large(self) -> bool:
         batch = self._batch
+        if not (
+            batch.send_files or batch.finish or batch.make or batch.adjust or batch.link or batch.compare_link
+        ):
+            return False  # so it is all the time where both trees are equal
         return (
             batch.items >= self._batch_items or batch.send_bytes >= _BATCH_BYTES or batch.sources >= _BATCH_FOLDERS
         )
