@@ -80,7 +80,7 @@ class UnpackingShell:
     def has_unpacked(self, patience_seconds: float | None = None) -> bool:
         """Wait for the oldest archive under way, and say whether all of it is there.
 
-        If not, the shell has ended. With `patience_seconds` it is ended when it says nothing for so long.
+        If not, the shell has ended. With `patience_seconds` it is ended when that takes longer.
         """
         answer, begun_at = self._expected.popleft()
         if not self._command.answers(answer, patience_seconds):

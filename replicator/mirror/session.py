@@ -128,6 +128,8 @@ class MirrorSession:
                 self._look(applier, comparison, work.doubts, outcome)
                 self._finish(applier, outcome, 0.0)
         except BaseException:
+            # What was sent may lie in folders that have not got their times: it is to be looked at again.
+            self._sent.clear()
             self._backlog.give_back(Work(work.moves[self._moves_done :], work.doubts))
             done = [path for move in work.moves[: self._moves_done] for path in (move.source, move.target)]
             self._backlog.release(done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import PurePosixPath
@@ -123,6 +124,24 @@ def test_moves_that_were_made_before_a_break_are_settled(mirror: MirrorInMemory)
     (mirror.source / "b").rename(mirror.source / "e")
     mirror.backlog.move("b", "e", is_folder=False)
     assert mirror.backlog.take(most=9).moves == (Move("b", "e"),)
+
+
+def test_a_folder_gets_its_time_though_what_was_put_into_it_is_known_after_a_break(mirror: MirrorInMemory) -> None:
+    folder = mirror.source / "folder"
+    folder.mkdir()
+    mirror.now = time.time() + 10
+    mirror.compare()
+    (folder / "new").write_text("new")
+    os.utime(folder, (10**9, 10**9))
+    mirror.ahead_seconds = 20
+    mirror.backlog.touch("folder/new", fresh=True)
+    mirror.breaks.add(("set_attributes", "media/folder"))
+    with pytest.raises(ConnectionLostError):
+        mirror.work()
+    assert mirror.names("media/folder") == {"new"}
+    mirror.ahead_seconds = 40
+    mirror.work()
+    assert mirror.modified_seconds("folder") == 10**9
 
 
 def test_what_was_done_before_a_break_is_counted(mirror: MirrorInMemory) -> None:
