@@ -83,6 +83,8 @@ class Coalescer:
         #: Being worked on, or failed: who knows what is there. The value tells whether that goes for all below it.
         self._busy: dict[str, bool] = {}
         self._recent: deque[tuple[float, str, bool]] = deque()
+        #: Those of them that go for all below, which are few.
+        self._recent_trees: deque[tuple[float, str]] = deque()
 
     def __len__(self) -> int:
         return len(self._noted) + len(self._moves)
@@ -91,7 +93,8 @@ class Coalescer:
 
     def touch(self, path: str, now: float, *, tree: bool = False, fresh: bool = False, born: bool = False) -> None:
         """Note that `path` is to be looked at."""
-        self._note(Doubt(path, tree, fresh, now, born and path not in self._busy), now)
+        doubt = Doubt(path, tree, fresh, now, born and path not in self._busy)
+        self._note(_listed(doubt) if doubt.born and self._may_be_there(path, now) else doubt, now)
 
     def move(self, source: str, target: str, now: float, *, is_folder: bool) -> None:
         """Note that `source` was given the name `target`."""
@@ -126,11 +129,13 @@ class Coalescer:
             self._busy[path] = self._busy.get(path, False) or noted.doubt.tree
         for move in moves:
             self._busy[move.source] = self._busy[move.target] = True
+        self._disbelieve_below({doubt.path for doubt in doubts if doubt.tree})
         return Work(moves, tuple(doubts))
 
     def occupy(self, path: str, *, tree: bool = False) -> None:
         """Say that a path is being worked on that nobody asked about."""
         self._busy[path] = self._busy.get(path, False) or tree
+        self._disbelieve_below({path} if tree else set())
 
     def release(self, paths: Iterable[str], now: float) -> None:
         """Say that these are as they are here, as far as anybody knows."""
@@ -138,6 +143,8 @@ class Coalescer:
             tree = self._busy.pop(path, None)
             if tree is not None:
                 self._recent.append((now, path, tree))
+                if tree:
+                    self._recent_trees.append((now, path))
 
     def give_back(self, work: Work, now: float) -> None:
         """Note again what could not be done; its turn comes at once, the caller waits.
@@ -197,6 +204,22 @@ class Coalescer:
         self._moves.clear()
         self._note(Doubt(TOP, tree=True, fresh=False, since_seconds=since_seconds), now)
 
+    def _may_be_there(self, path: str, now: float) -> bool:
+        """Say whether work on a folder above may have brought it, though it is said to have been made just now."""
+        while self._recent_trees and self._recent_trees[0][0] < now - _GRACE_SECONDS:
+            self._recent_trees.popleft()
+        return any(self._busy.get(folder, False) for folder in folders_above(path)) or any(
+            lies_in(path, folder) for _, folder in self._recent_trees
+        )
+
+    def _disbelieve_below(self, trees: set[str]) -> None:
+        """From now on that what lies below was not there before says nothing."""
+        if not trees:
+            return
+        for path, noted in self._noted.items():
+            if noted.doubt.born and not trees.isdisjoint(folders_above(path)):
+                noted.doubt = _listed(noted.doubt)
+
     def _is_unsettled(self, path: str, now: float) -> bool:
         """Say whether what lies at the destination under `path` is not what was here before this event."""
         self._forget_recent(now)
@@ -221,3 +244,8 @@ class Coalescer:
     def _forget_recent(self, now: float) -> None:
         while self._recent and self._recent[0][0] < now - _GRACE_SECONDS:
             self._recent.popleft()
+
+
+def _listed(doubt: Doubt) -> Doubt:
+    """Return one for which it is looked up whether there is such a thing at the destination."""
+    return replace(doubt, tree=True, born=False)

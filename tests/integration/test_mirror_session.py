@@ -144,6 +144,31 @@ def test_a_folder_gets_its_time_though_what_was_put_into_it_is_known_after_a_bre
     assert mirror.modified_seconds("folder") == 10**9
 
 
+@pytest.mark.parametrize("told", ["before", "during", "after"])
+def test_a_file_that_a_comparison_sent_goes_though_its_making_is_told_late(
+    mirror: MirrorInMemory, told: str
+) -> None:
+    (mirror.source / "other").write_text("stays")
+    mirror.compare()
+    path = mirror.source / "new"
+    path.write_text("new")
+
+    def tell() -> None:
+        mirror.backlog.touch("new", fresh=True, born=True)
+
+    if told == "before":
+        tell()
+    mirror.compare(between=tell if told == "during" else lambda: None)
+    if told == "after":
+        tell()
+    assert mirror.names() == {"new", "other"}
+    path.unlink()
+    mirror.backlog.touch("new", fresh=True)
+    mirror.ahead_seconds = 20
+    mirror.work()
+    assert mirror.names() == {"other"}
+
+
 def test_what_was_done_before_a_break_is_counted(mirror: MirrorInMemory) -> None:
     for name in "abc":
         (mirror.source / name).write_text(name)
