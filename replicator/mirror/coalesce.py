@@ -83,8 +83,8 @@ class Coalescer:
         #: Being worked on, or failed: who knows what is there. The value tells whether that goes for all below it.
         self._busy: dict[str, bool] = {}
         self._recent: deque[tuple[float, str, bool]] = deque()
-        #: Those of them that go for all below, which are few.
-        self._recent_trees: deque[tuple[float, str]] = deque()
+        #: When those of them that go for all below were last released.
+        self._recent_trees: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._noted) + len(self._moves)
@@ -144,7 +144,7 @@ class Coalescer:
             if tree is not None:
                 self._recent.append((now, path, tree))
                 if tree:
-                    self._recent_trees.append((now, path))
+                    self._recent_trees[path] = now
 
     def give_back(self, work: Work, now: float) -> None:
         """Note again what could not be done; its turn comes at once, the caller waits.
@@ -206,10 +206,9 @@ class Coalescer:
 
     def _may_be_there(self, path: str, now: float) -> bool:
         """Say whether work on a folder above may have brought it, though it is said to have been made just now."""
-        while self._recent_trees and self._recent_trees[0][0] < now - _GRACE_SECONDS:
-            self._recent_trees.popleft()
-        return any(self._busy.get(folder, False) for folder in folders_above(path)) or any(
-            lies_in(path, folder) for _, folder in self._recent_trees
+        self._forget_recent(now)
+        return path in self._recent_trees or any(
+            self._busy.get(folder, False) or folder in self._recent_trees for folder in folders_above(path)
         )
 
     def _disbelieve_below(self, trees: set[str]) -> None:
@@ -243,7 +242,9 @@ class Coalescer:
 
     def _forget_recent(self, now: float) -> None:
         while self._recent and self._recent[0][0] < now - _GRACE_SECONDS:
-            self._recent.popleft()
+            _, path, _ = self._recent.popleft()
+            if self._recent_trees.get(path, now) < now - _GRACE_SECONDS:
+                del self._recent_trees[path]
 
 
 def _listed(doubt: Doubt) -> Doubt:
