@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.mirror.coalesce import Coalescer, Doubt, Move
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 QUIET, DELAY = 1.0, 10.0
 PATHS = st.sampled_from(["a", "b", "a/b", "a/b/c", "a/d", "b/a", "c"])
@@ -136,6 +142,33 @@ def test_what_was_perhaps_sent_is_no_longer_as_if_it_had_never_been_there() -> N
     found.give_back(work, 6.0)
     found.touch("a", 6.0, fresh=True)
     assert not found.take(20.0, most=9).doubts[0].born
+
+
+@pytest.mark.parametrize(
+    ("made_seconds", "path", "is_born"),
+    [
+        (0.5, "a/b/c", False),  # before the folder is worked on
+        (5.0, "a/b/c", False),  # while it is
+        (7.0, "a/b/c", False),  # soon after
+        (9.0, "a/b/c", True),
+        (0.5, "ab", True),
+        (7.0, "ab", True),
+    ],
+)
+def test_what_is_made_below_a_folder_that_is_worked_on_as_a_whole_may_be_there(
+    made_seconds: float, path: str, *, is_born: bool
+) -> None:
+    found = coalescer()
+    steps: dict[float, Callable[[], object]] = {
+        0.0: lambda: found.touch("a", 0.0, tree=True),
+        1.0: lambda: found.take(1.0, most=9),
+        6.0: lambda: found.release(["a"], 6.0),
+        made_seconds: lambda: found.touch(path, made_seconds, born=True),
+    }
+    for at_seconds in sorted(steps):
+        steps[at_seconds]()
+    (doubt,) = found.take(30.0, most=9).doubts
+    assert (doubt.path, doubt.born, doubt.tree) == (path, is_born, not is_born)
 
 
 def test_what_is_made_anew_while_the_old_one_is_being_sent_was_there() -> None:
