@@ -205,7 +205,8 @@ class Comparison:
         findings.files += files_there
         # Of most folders nothing is left by now.
         changes_folder = bool(local or there) and self._plan(visit, local, there, findings, fresh=fresh)
-        if visit.is_new or (visit.differs and names is None) or changes_folder:
+        # Where one name was told of, more may have come and gone.
+        if visit.is_new or visit.differs or names is not None or changes_folder:
             self._batch.finish.append(visit.path)
         if self._local.is_full and not self._batch.send_files:
             self._local.forget()

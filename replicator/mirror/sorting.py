@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.destination.interface import EntryKind
-from replicator.mirror.paths import TOP, folders_above
+from replicator.mirror.paths import TOP, folders_above, parent_of
 
 if TYPE_CHECKING:
     from replicator.mirror.coalesce import Doubt
@@ -36,7 +36,9 @@ class SortedDoubts:
         if doubt.tree and path != TOP:
             self.listed[doubt.fresh].add(path)
         elif entry is None:
-            if not doubt.born:  # else it came and went, and was never there
+            if doubt.born:  # it came and went, and was never there
+                self.finish.add(parent_of(path))
+            else:
                 self.gone.add(path)
         elif entry.kind is EntryKind.FOLDER:
             self.finish.add(path)

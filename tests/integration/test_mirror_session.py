@@ -144,6 +144,22 @@ def test_a_folder_gets_its_time_though_what_was_put_into_it_is_known_after_a_bre
     assert mirror.modified_seconds("folder") == 10**9
 
 
+@pytest.mark.parametrize("is_known_to_be_new", [True, False])
+def test_a_folder_gets_its_time_though_what_was_made_in_it_is_gone(
+    mirror: MirrorInMemory, *, is_known_to_be_new: bool
+) -> None:
+    folder = mirror.source / "folder"
+    folder.mkdir()
+    mirror.compare()
+    mirror.ahead_seconds = 20
+    (folder / "new").write_text("new")
+    mirror.backlog.touch("folder/new", tree=not is_known_to_be_new, fresh=True, born=is_known_to_be_new)
+    (folder / "new").unlink()
+    os.utime(folder, (10**9, 10**9))
+    mirror.work()
+    assert mirror.modified_seconds("folder") == 10**9
+
+
 @pytest.mark.parametrize("told", ["before", "during", "after"])
 def test_a_file_that_a_comparison_sent_goes_though_its_making_is_told_late(
     mirror: MirrorInMemory, told: str
