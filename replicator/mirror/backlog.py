@@ -34,6 +34,12 @@ class Backlog:
             self._coalescer.touch(path, self._clock(), tree=tree, fresh=fresh, born=born)
             self._changed.notify()
 
+    def share(self, path: str, inodes: frozenset[int]) -> None:
+        """See `Coalescer.share`."""
+        with self._changed:
+            self._coalescer.share(path, inodes, self._clock())
+            self._changed.notify()
+
     def move(self, source: str, target: str, *, is_folder: bool) -> None:
         """See `Coalescer.move`."""
         with self._changed:

@@ -33,7 +33,8 @@ _GRACE_SECONDS: Final = 2.0
 class Doubt:
     """A path to be looked at: with all below it if `tree`; contents cannot be told by size and time if `fresh`.
 
-    `born`: the first event told that it was made, so there is nothing at the destination.
+    `born`: the first event told that it was made, so there is nothing at the destination. `shared`: the inodes of
+    files that it was one of several names of, which are to be looked at under the others too.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Doubt:
     fresh: bool
     since_seconds: float
     born: bool = False
+    shared: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,17 @@ class Coalescer:
         doubt = Doubt(path, tree, fresh, now, born and path not in self._busy)
         self._note(_listed(doubt) if doubt.born and self._may_be_there(path, now) else doubt, now)
 
+    def share(self, path: str, inodes: frozenset[int], now: float) -> None:
+        """Note that `path` is, or was, one of several names of these files."""
+        self._note(Doubt(path, tree=False, fresh=False, since_seconds=now, shared=inodes), now)
+
     def move(self, source: str, target: str, now: float, *, is_folder: bool) -> None:
         """Note that `source` was given the name `target`."""
         if self._is_unsettled(source, now):
             self.touch(source, now, tree=is_folder, fresh=True)
             self.touch(target, now, tree=is_folder, fresh=True)
             return
-        self._drop_below(target)
+        self._drop_below(target, now)
         for path in [path for path in self._noted if lies_in(path, source)]:
             doubt = self._noted.pop(path).doubt
             self._note(replace(doubt, path=moved(path, source, target)), now)
@@ -190,6 +196,7 @@ class Coalescer:
                 doubt.fresh or known.doubt.fresh,
                 min(doubt.since_seconds, known.doubt.since_seconds),
                 known.doubt.born,
+                doubt.shared | known.doubt.shared,
             )
         due_seconds = min(now + self._quiet_seconds, doubt.since_seconds + self._max_delay_seconds)
         self._noted[doubt.path] = _Noted(doubt, due_seconds)
@@ -235,10 +242,12 @@ class Coalescer:
         found = [(path, tree) for path, tree in self._busy.items() if lies_in(path, folder)]
         return found + [(path, tree) for _, path, tree in self._recent if lies_in(path, folder)]
 
-    def _drop_below(self, target: str) -> None:
-        """Forget what was noted of something that was replaced."""
-        for path in [path for path in self._noted if lies_in(path, target)]:
-            del self._noted[path]
+    def _drop_below(self, target: str, now: float) -> None:
+        """Forget what was noted of something that was replaced, but for files that go on under other names."""
+        dropped = [self._noted.pop(path).doubt for path in [path for path in self._noted if lies_in(path, target)]]
+        shared = frozenset[int]().union(*(doubt.shared for doubt in dropped))
+        if shared:
+            self.share(target, shared, now)
 
     def _forget_recent(self, now: float) -> None:
         while self._recent and self._recent[0][0] < now - _GRACE_SECONDS:

@@ -46,11 +46,21 @@ class HardLinks:
         """Inodes of files of which not all names are known."""
         return frozenset(self._incomplete)
 
+    def seek(self, inodes: Iterable[int]) -> None:
+        """Say that these may have changed under a name that was there for a moment."""
+        for inode in inodes:
+            self._incomplete.setdefault(inode, 1)
+
+    def found(self, entry: LocalEntry) -> None:
+        """Say that a file is looked at now, under the name that is given."""
+        if entry.links == 1:
+            self._incomplete.pop(entry.inode, None)
+
     def searched(self, inodes: Iterable[int]) -> None:
         """Say that the whole tree was searched for names of these: the others lie outside."""
         for inode in inodes:
             unknown = self._incomplete.pop(inode, 0)
-            if unknown:
+            if unknown and inode in self._names:
                 self._outside[inode] = unknown
 
     def others(self, path: str, entry: LocalEntry | None) -> Iterable[str]:

@@ -56,7 +56,8 @@ def _find_names(local: LocalTree, links: HardLinks) -> Iterator[str]:
                 if entry.kind is EntryKind.FOLDER:
                     waiting.append(path)
                 elif entry.inode in wanted and entry.kind is EntryKind.FILE:
-                    links.note(path, entry)
+                    if entry.links > 1:
+                        links.note(path, entry)
                     yield path
         if local.is_full:
             local.forget()

@@ -289,6 +289,8 @@ class MirrorSession:
         """Look at what there is here now."""
         found = SortedDoubts()
         for doubt in doubts:
+            self._hard_links.seek(doubt.shared)
+        for doubt in doubts:
             path = doubt.path
             try:
                 entry = applier.local.look(path)
@@ -299,6 +301,8 @@ class MirrorSession:
                 continue
             for other in self._hard_links.others(path, entry):
                 self._backlog.touch(other, fresh=True)
+            if entry is not None and doubt.fresh:
+                self._hard_links.found(entry)
             if entry is None or not self._sent.has(path, entry):
                 found.add(doubt, entry)
         found.prune()

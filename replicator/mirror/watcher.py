@@ -12,8 +12,10 @@ at with all below it. Each folder is listed *after* it is watched, so that nothi
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -45,6 +47,9 @@ class Listener(Protocol):
 
     def touch(self, path: str, *, tree: bool = False, fresh: bool = False, born: bool = False) -> None:
         """Something happened to `path`."""
+
+    def share(self, path: str, inodes: frozenset[int]) -> None:
+        """It is, or was, one of several names of these files."""
 
     def move(self, source: str, target: str, *, is_folder: bool) -> None:
         """It was given another name."""
@@ -188,6 +193,8 @@ class TreeWatcher:
             # What was moved away from here may still lie at the destination.
             born = event.is_create and all(half.path != path for half in self._half_moves.values())
             self._touch(path, fresh=bool(event.mask & _CONTENT), born=born)
+            if event.is_create:
+                self._tell_shared(path)
 
     def _on_folder(self, event: InotifyEvent, above: WatchedFolder, path: str) -> None:
         if event.is_create:
@@ -209,6 +216,7 @@ class TreeWatcher:
                 self._touch(half.path, fresh=True)
         elif not is_excluded:
             self._touch(path, fresh=True)
+            self._tell_shared(path)
 
     def _on_folder_moved(self, half: _HalfMove | None, above: WatchedFolder, path: str) -> None:
         was_here = half is not None and not self._excludes.covers_any(half.path, is_folder=True)
@@ -249,6 +257,14 @@ class TreeWatcher:
             listener.move(source, target, is_folder=is_folder)
             # What is excluded may differ below another path, a watch may have come late: better look.
             listener.touch(target, tree=is_folder)
+
+    def _tell_shared(self, path: str) -> None:
+        """Tell of a file that has other names: no event names those. At once, for this name may be gone soon."""
+        with suppress(OSError):
+            found = os.lstat(os.path.join(self._top, path))  # noqa: PTH118 - for each file that is made
+            if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
+                for listener in self._listeners:
+                    listener.share(path, frozenset([found.st_ino]))
 
     def _touch(self, path: str, *, tree: bool = False, fresh: bool = False, born: bool = False) -> None:
         for listener in self._listeners:

@@ -114,6 +114,18 @@ def test_a_folder_that_is_new_does_not_move_nor_what_is_in_it() -> None:
     assert not found.take(5.2, most=9).moves
 
 
+def test_what_shared_a_file_says_so_though_it_was_renamed_or_replaced() -> None:
+    found = coalescer()
+    for path, inode in (("a", 7), ("a", 8), ("b/c", 9)):
+        found.touch(path, 5.0, fresh=True, born=True)
+        found.share(path, frozenset([inode]), 5.0)
+    found.move("d", "a", 5.1, is_folder=False)
+    found.move("b", "e", 5.2, is_folder=True)
+    work = found.take(9.0, most=9)
+    assert work.moves == (Move("d", "a"), Move("b", "e"))
+    assert {doubt.path: doubt.shared for doubt in work.doubts} == {"a": {7, 8}, "e/c": {9}}
+
+
 def test_too_much_to_remember_is_everything() -> None:
     found = coalescer(most_paths=3)
     for name in "abcd":

@@ -219,6 +219,21 @@ def test_of_a_name_that_is_new_the_first_one_is_not_known() -> None:
     assert not links.incomplete
 
 
+def test_a_file_that_had_another_name_for_a_moment_is_searched_for_unless_it_is_looked_at() -> None:
+    links = HardLinks()
+    links.seek([7])
+    assert links.incomplete == {7}
+    links.found(local(links=2))
+    assert links.incomplete == {7}
+    links.found(local(links=1))
+    assert not links.incomplete
+    links.seek([7])
+    links.searched([7])
+    assert not links.incomplete
+    links.seek([7])
+    assert links.incomplete == {7}
+
+
 def test_names_outside_of_the_tree_are_searched_for_once() -> None:
     links = HardLinks()
     links.note("a", local(links=2))
