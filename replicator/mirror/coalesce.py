@@ -13,6 +13,7 @@ All times are seconds of one monotonic clock.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,8 @@ MOST_PATHS: Final = 100_000
 #: An event may be read so much later than what it tells of. What was worked on within that time before a move may
 #: have been what was there after it.
 _GRACE_SECONDS: Final = 2.0
+#: So many folders that were worked on as a whole are remembered.
+_MOST_TREES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,10 @@ class Coalescer:
         #: Being worked on, or failed: who knows what is there. The value tells whether that goes for all below it.
         self._busy: dict[str, bool] = {}
         self._recent: deque[tuple[float, str, bool]] = deque()
-        #: When those of them that go for all below were last released.
-        self._recent_trees: dict[str, float] = {}
+        #: When the last of those that go for all below were released, in that order.
+        self._trees_over: dict[str, float] = {}
+        #: When the last one was that is no longer there.
+        self._forgotten_over = -math.inf
 
     def __len__(self) -> int:
         return len(self._noted) + len(self._moves)
@@ -95,8 +100,7 @@ class Coalescer:
 
     def touch(self, path: str, now: float, *, tree: bool = False, fresh: bool = False, born: bool = False) -> None:
         """Note that `path` is to be looked at."""
-        doubt = Doubt(path, tree, fresh, now, born and path not in self._busy)
-        self._note(_listed(doubt) if doubt.born and self._may_be_there(path, now) else doubt, now)
+        self._note(Doubt(path, tree, fresh, now, born and path not in self._busy), now)
 
     def share(self, path: str, inodes: frozenset[int], now: float) -> None:
         """Note that `path` is, or was, one of several names of these files."""
@@ -135,13 +139,11 @@ class Coalescer:
             self._busy[path] = self._busy.get(path, False) or noted.doubt.tree
         for move in moves:
             self._busy[move.source] = self._busy[move.target] = True
-        self._disbelieve_below({doubt.path for doubt in doubts if doubt.tree})
-        return Work(moves, tuple(doubts))
+        return Work(moves, tuple(map(self._believed, doubts)))
 
     def occupy(self, path: str, *, tree: bool = False) -> None:
         """Say that a path is being worked on that nobody asked about."""
         self._busy[path] = self._busy.get(path, False) or tree
-        self._disbelieve_below({path} if tree else set())
 
     def release(self, paths: Iterable[str], now: float) -> None:
         """Say that these are as they are here, as far as anybody knows."""
@@ -150,7 +152,10 @@ class Coalescer:
             if tree is not None:
                 self._recent.append((now, path, tree))
                 if tree:
-                    self._recent_trees[path] = now
+                    self._trees_over.pop(path, None)
+                    self._trees_over[path] = now
+        while len(self._trees_over) > _MOST_TREES:
+            self._forgotten_over = self._trees_over.pop(next(iter(self._trees_over)))
 
     def give_back(self, work: Work, now: float) -> None:
         """Note again what could not be done; its turn comes at once, the caller waits.
@@ -211,20 +216,22 @@ class Coalescer:
         self._moves.clear()
         self._note(Doubt(TOP, tree=True, fresh=False, since_seconds=since_seconds), now)
 
-    def _may_be_there(self, path: str, now: float) -> bool:
-        """Say whether work on a folder above may have brought it, though it is said to have been made just now."""
-        self._forget_recent(now)
-        return path in self._recent_trees or any(
-            self._busy.get(folder, False) or folder in self._recent_trees for folder in folders_above(path)
-        )
+    def _believed(self, doubt: Doubt) -> Doubt:
+        """Return it, but not as born if work on a folder above may have brought it since then, or shortly before.
 
-    def _disbelieve_below(self, trees: set[str]) -> None:
-        """From now on that what lies below was not there before says nothing."""
-        if not trees:
-            return
-        for path, noted in self._noted.items():
-            if noted.doubt.born and not trees.isdisjoint(folders_above(path)):
-                noted.doubt = _listed(noted.doubt)
+        Then it is looked up whether there is such a thing at the destination.
+        """
+        if not doubt.born:
+            return doubt
+        since_seconds = doubt.since_seconds - _GRACE_SECONDS
+        above = list(folders_above(doubt.path))
+        if (
+            any(self._busy.get(folder, False) for folder in above)
+            or any(self._trees_over.get(path, -math.inf) >= since_seconds for path in (doubt.path, *above))
+            or self._forgotten_over >= since_seconds
+        ):
+            return replace(doubt, tree=True, born=False)
+        return doubt
 
     def _is_unsettled(self, path: str, now: float) -> bool:
         """Say whether what lies at the destination under `path` is not what was here before this event."""
@@ -251,11 +258,4 @@ class Coalescer:
 
     def _forget_recent(self, now: float) -> None:
         while self._recent and self._recent[0][0] < now - _GRACE_SECONDS:
-            _, path, _ = self._recent.popleft()
-            if self._recent_trees.get(path, now) < now - _GRACE_SECONDS:
-                del self._recent_trees[path]
-
-
-def _listed(doubt: Doubt) -> Doubt:
-    """Return one for which it is looked up whether there is such a thing at the destination."""
-    return replace(doubt, tree=True, born=False)
+            self._recent.popleft()

@@ -183,6 +183,39 @@ def test_what_is_made_below_a_folder_that_is_worked_on_as_a_whole_may_be_there(
     assert (doubt.path, doubt.born, doubt.tree) == (path, is_born, not is_born)
 
 
+def test_what_is_made_while_everything_is_compared_may_be_there() -> None:
+    found = coalescer()
+    found.touch("a", 0.0, born=True)
+    found.occupy("", tree=True)
+    (doubt,) = found.take(30.0, most=9).doubts
+    assert not doubt.born
+
+
+def test_what_may_be_there_may_be_there_under_another_name_too() -> None:
+    found = Coalescer(QUIET, 100.0)
+    found.occupy("a", tree=True)
+    found.touch("a/b", 0.0, born=True)
+    found.release(["a"], 1.0)
+    found.move("a", "c", 50.0, is_folder=True)
+    work = found.take(200.0, most=9)
+    assert work.moves == (Move("a", "c"),)
+    assert [(doubt.path, doubt.born) for doubt in work.doubts] == [("c/b", False)]
+
+
+def test_of_very_many_folders_that_were_worked_on_it_is_not_known_which() -> None:
+    found = coalescer()
+    folders = [f"{number}" for number in range(10_001)]
+    for folder in folders:
+        found.occupy(folder, tree=True)
+    found.release(folders, 6.0)
+    found.touch("elsewhere/soon", 7.0, born=True)
+    found.touch("elsewhere/later", 9.0, born=True)
+    assert {doubt.path: doubt.born for doubt in found.take(30.0, most=9).doubts} == {
+        "elsewhere/soon": False,
+        "elsewhere/later": True,
+    }
+
+
 def test_what_is_made_anew_while_the_old_one_is_being_sent_was_there() -> None:
     found = coalescer()
     found.touch("a", 0.0, fresh=True, born=True)
