@@ -147,6 +147,7 @@ class Coalescer:
 
     def release(self, paths: Iterable[str], now: float) -> None:
         """Say that these are as they are here, as far as anybody knows."""
+        self._forget_recent(now)
         for path in paths:
             tree = self._busy.pop(path, None)
             if tree is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,6 +133,23 @@ def test_too_much_to_remember_is_everything() -> None:
         found.touch(name, 1.0)
     work = found.take(20.0, most=9)
     assert work.doubts == (Doubt("", tree=True, fresh=False, since_seconds=1.0),)
+
+
+def test_what_was_done_long_ago_takes_no_memory() -> None:
+    found = coalescer()
+
+    def work_for(seconds: int, since: int) -> None:
+        for second in range(since, since + seconds):
+            found.touch(f"{second}", float(second), fresh=True, born=True)
+            found.release([doubt.path for doubt in found.take(float(second), most=9).doubts], float(second))
+
+    tracemalloc.start()
+    work_for(1_000, since=0)
+    before, _ = tracemalloc.get_traced_memory()
+    work_for(20_000, since=1_000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 200_000
 
 
 def test_what_could_not_be_done_comes_again_moves_first() -> None:
