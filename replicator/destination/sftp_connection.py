@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from replicator.destination import sftp_protocol as protocol
@@ -28,7 +29,7 @@ from replicator.destination.sftp_stream import SftpStream
 from replicator.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
     from replicator.destination.sftp_protocol import Request
@@ -291,6 +292,15 @@ class SftpConnection:
     def run(self, command: str) -> RemoteCommand:
         """Begin a command beside the session, which an account for SFTP alone does not let happen."""
         return self._stream.run(command)
+
+    @contextmanager
+    def closed_if_broken_off(self) -> Iterator[None]:
+        """Close it after an error within: answers that are still to come must not reach what is asked next."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the session; may be called from any thread."""

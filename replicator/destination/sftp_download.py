@@ -78,11 +78,8 @@ class Downloader:
         After an error no further one is begun; it is raised in the end.
         """
         try:
-            self._run(iter(fetches))
-        except BaseException:
-            # Answers that are still to come must not reach the next batch.
-            self._connection.close()
-            raise
+            with self._connection.closed_if_broken_off():
+                self._run(iter(fetches))
         finally:
             for file in self._unfinished:
                 if file.target is not None:

@@ -73,13 +73,9 @@ class SmallFiles:
 
     def run(self, jobs: Iterable[FolderJob]) -> None:
         """Carry out all jobs; they are taken from `jobs` shortly before their turn, and none after a stop."""
-        try:
+        with self._connection.closed_if_broken_off():
             self._connection.receive_all()
             self._run(iter(jobs))
-        except BaseException:
-            # Answers that are still to come must not reach the next batch.
-            self._connection.close()
-            raise
 
     def _run(self, jobs: Iterator[FolderJob]) -> None:
         lanes = deque(_Lane() for _ in range(_LANES))

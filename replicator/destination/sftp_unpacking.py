@@ -47,16 +47,12 @@ class Unpacking:
         if not self._works or (first := next(waiting, None)) is None:
             return waiting
         waiting = chain([first], waiting)
-        try:
+        with self._connection.closed_if_broken_off():
             self._connection.receive_all()
             shell = self._shell_at(Place.of(first))
             if shell is None:
                 return waiting
             left = _Batch(self._connection, shell, observer, limiter).send(waiting)
-        except BaseException:
-            # Answers that are still to come must not reach the next batch.
-            self._connection.close()
-            raise
         self._works = not shell.is_over
         return chain(left, waiting)
 

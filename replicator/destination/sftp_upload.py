@@ -81,12 +81,8 @@ class Uploader:
 
         After an error no further one is begun; those under way are ended.
         """
-        try:
+        with self._connection.closed_if_broken_off():
             self._run(iter(jobs))
-        except BaseException:
-            # Answers that are still to come must not reach the next batch.
-            self._connection.close()
-            raise
         if self._error is not None:
             raise self._error
 

@@ -58,7 +58,7 @@ def padding(size_bytes: int) -> bytes:
 
 
 def fits(folder: bytes, names: Iterable[bytes], owner: Owner | None) -> bool:
-    """Say whether a `TarFolder` can hold these; tar knows ways for longer names, not all the same."""
+    """Say whether a `TarMembers` can hold these; tar knows ways for longer names, not all the same."""
     return (
         len(folder) <= _NAME_BYTES
         and (owner is None or max(owner) <= _LARGEST_NUMBER)
