@@ -153,7 +153,7 @@ class MirrorWorker:
             pass
         except ReplicatorError as error:
             self._is_failing = False
-            self._note_failure(error)
+            self._note_failure(error, is_last=True)
         finally:
             self._destination.close()
         return PassResult.FAILED
@@ -285,7 +285,8 @@ class MirrorWorker:
             self._special.add(path)
             _log.warning("mirror.left_out", **self._names, path=path, reason="neither file, folder nor link")
 
-    def _note_failure(self, error: ReplicatorError) -> None:
+    def _note_failure(self, error: ReplicatorError, *, is_last: bool = False) -> None:
+        """Tell what broke off; it is tried again unless `is_last`."""
         self._session.reset()
         self._note_counts()
         self._problem = ""
@@ -297,13 +298,16 @@ class MirrorWorker:
             self.destination_name,
             error=error,
             kind=kind,
-            next_try_at_seconds=time.time() + self._wait_seconds,
-            will_heal=isinstance(error, TransientDestinationError) and self._wait_seconds < _LONGEST_WAIT_SECONDS,
+            next_try_at_seconds=None if is_last else time.time() + self._wait_seconds,
+            will_heal=not is_last
+            and isinstance(error, TransientDestinationError)
+            and self._wait_seconds < _LONGEST_WAIT_SECONDS,
         )
         if not self._is_failing:
             self._is_failing = True
             log = _log.warning if isinstance(error, TransientDestinationError) else _log.error
-            log("mirror.failed", **self._names, error=error, next_try_in=format_duration(self._wait_seconds))
+            more = {} if is_last else {"next_try_in": format_duration(self._wait_seconds)}
+            log("mirror.failed", **self._names, error=error, **more)
 
 
 def _problem_of(failures: Mapping[str, str], refused: Refused | None) -> ReplicatorError | None:

@@ -299,6 +299,7 @@ def test_another_writer_is_refused_until_it_takes_over(media: Media) -> None:
     failed = media.once(code=1).event("mirror.failed")
     assert "is a mirror of" in failed["error"]
     assert "--take-over" in failed["hint"]
+    assert "next_try_in" not in failed
     media.once("--take-over")
     media.once()
 
