@@ -44,6 +44,7 @@ class ServerOptions:
     `denied` are requests of sftp-server's option -P; `prints` is what an account says that lets nobody in.
     `talkative`: it says what nobody asked for, see `talkative_sftp_server`; its user needs a shell.
     `tools` is a folder whose commands the account's shell finds first; `most_sessions` is for each connection.
+    `place` is where its folder is made; below a place that everybody may write to there is no `chroot`.
     """
 
     chroot: bool = False
@@ -55,6 +56,7 @@ class ServerOptions:
     host_key_types: tuple[str, ...] = ("ed25519",)
     tools: Path | None = None
     most_sessions: int = 10
+    place: Path | None = field(default_factory=lambda: Path("/srv") if os.geteuid() == 0 else None)
     user: str = field(default_factory=lambda: UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser())
 
 
@@ -74,7 +76,7 @@ class OpenSshServer:
 
     def __enter__(self) -> Self:
         # Not below pytest's folder: that one is closed to other users, and a chroot must be root's all the way.
-        self.folder = Path(tempfile.mkdtemp(prefix="replicator-sshd-", dir="/srv" if os.geteuid() == 0 else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="replicator-sshd-", dir=self.options.place))
         self.folder.chmod(0o755)
         self.host_keys = [self.make_key(f"host_{kind}", kind=kind) for kind in self.options.host_key_types]
         self.identity_file = self.make_key("user_key")
